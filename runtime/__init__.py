@@ -1,0 +1,1 @@
+"""Installed as radam_codegen.runtime."""
