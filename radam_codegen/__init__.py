@@ -1,0 +1,50 @@
+"""RAdam for PaddlePaddle, as kernels that are generated for the program at hand.
+
+Importing this package imports neither Paddle nor anything else of weight; each name below is
+loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from radam_codegen._version import __version__
+
+if TYPE_CHECKING:
+    from radam_codegen._resources import include_dir as include_dir
+    from radam_codegen.errors import RadamCodegenError as RadamCodegenError
+    from radam_codegen.ir.plan import UpdatePlan as UpdatePlan
+    from radam_codegen.optimizer import RAdam as RAdam
+    from radam_codegen.program import prune as prune
+
+#: Public name: the module that defines it.
+_HOME = {
+    "RAdam": "radam_codegen.optimizer",
+    "RadamCodegenError": "radam_codegen.errors",
+    "UpdatePlan": "radam_codegen.ir.plan",
+    "include_dir": "radam_codegen._resources",
+    "prune": "radam_codegen.program",
+}
+
+__all__ = [
+    "RAdam",
+    "RadamCodegenError",
+    "UpdatePlan",
+    "__version__",
+    "include_dir",
+    "prune",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value  # from now on without a detour through here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

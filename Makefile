@@ -1,0 +1,93 @@
+# `make demo` and `make test` need python3, gcc, g++ and make; everything else is installed into a
+# virtual environment in this folder. Both can be run again at once: nothing is installed twice.
+#
+#   PYTHON=python3.12   the interpreter that makes the environment
+#   VENV=/some/folder   where the environment goes
+#   PYTEST_ARGS=...     more arguments for every pytest, such as "-k clip -x"
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+WORKERS := $(shell nproc 2>/dev/null || echo 2)
+# One thread per worker for Paddle's own kernels, or the workers fight for the cores.
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+# One failing check does not hide the others.
+MAKEFLAGS += --keep-going --no-print-directory
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types test-unit test-pir test-legacy format clean
+
+help:
+	@echo "make demo     train a small network with native RAdam and with radam_codegen, and compare"
+	@echo "make test     every check: ruff, mypy, and the tests, in both static IRs of Paddle"
+	@echo "make lint | types | test-unit | test-pir | test-legacy     one part of make test"
+	@echo "make format   let ruff put the code in order"
+	@echo "make clean    remove the virtual environment and everything that was built"
+
+demo: $(VENV)/.installed-demo
+	@$(PY) -m radam_codegen.cli demo
+
+test: lint types test-unit test-pir test-legacy
+	@echo "make test: PASSED (ruff, mypy, unit tests, PIR tests, legacy IR tests)"
+
+lint: $(VENV)/.installed-dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+# The package is put together from four folders when it is installed. mypy knows nothing of that, so
+# it is shown the installed tree, made of links.
+types: $(VENV)/.installed-dev
+	@rm -rf build/types && mkdir -p build/types/radam_codegen
+	@ln -s $(CURDIR)/radam_codegen/* build/types/radam_codegen/
+	@ln -s $(CURDIR)/runtime $(CURDIR)/templates $(CURDIR)/tools build/types/radam_codegen/
+	cd build/types && $(abspath $(PY)) -m mypy --config-file ../../pyproject.toml \
+	    --cache-dir ../../.mypy_cache -p radam_codegen
+
+test-unit: $(VENV)/.installed-dev
+	$(PYTEST) -m "not both_irs"
+
+test-pir: $(VENV)/.installed-dev
+	FLAGS_enable_pir_api=1 $(PYTEST) -m both_irs
+
+test-legacy: $(VENV)/.installed-dev
+	FLAGS_enable_pir_api=0 $(PYTEST) -m both_irs
+
+format: $(VENV)/.installed-dev
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The stamp names this folder: in a checkout that was copied or moved together with its environment,
+# the environment would go on importing the old place.
+ifneq ($(shell cat $(VENV)/.checkout 2>/dev/null),$(CURDIR))
+.PHONY: $(VENV)/.checkout
+endif
+$(VENV)/.checkout:
+	@rm -rf $(VENV)
+	@echo "Making a virtual environment in $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' || { \
+	    echo "make: radam_codegen needs Python 3.9 or newer: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+	    exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	    echo "make: '$(PYTHON) -m venv' failed, as the lines above say." >&2; \
+	    echo "  On Debian and Ubuntu the module is a package of its own: apt-get install python3-venv" >&2; \
+	    echo "  Or name an interpreter that has it: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; \
+	    exit 1; }
+	@$(PIP) install "pip>=21.3"
+	@echo "$(CURDIR)" > $@
+
+$(VENV)/.installed-demo: $(VENV)/.checkout pyproject.toml
+	@echo "Installing Paddle and what the demo needs (about 250 MB, once)"
+	@$(PIP) install --editable ".[demo]"
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed-demo
+	@echo "Installing what the checks need"
+	@$(PIP) install --editable ".[dev]"
+	@touch $@
