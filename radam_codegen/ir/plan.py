@@ -185,3 +185,34 @@ class UpdatePlan:
 
     groups: tuple[GroupPlan, ...]
     layout: StateLayout = StateLayout.PER_PARAMETER
+
+    def to_json(self) -> str:
+        """Return the plan as JSON text; equal plans give equal text.
+
+        Raises:
+            PlanError: The plan makes no sense, as :func:`radam_codegen.ir.plan_check.check_plan`
+                says.
+
+        """
+        # The modules that read, write and print plans import this one.
+        from radam_codegen.ir.plan_json import plan_to_json
+
+        return plan_to_json(self)
+
+    @staticmethod
+    def from_json(text: str) -> UpdatePlan:
+        """Read a plan from the text that :meth:`to_json` wrote.
+
+        Raises:
+            PlanError: The text is no such JSON or the plan makes no sense; the message names the
+                place in the document.
+
+        """
+        from radam_codegen.ir.plan_json import plan_from_json
+
+        return plan_from_json(text)
+
+    def __str__(self) -> str:
+        from radam_codegen.ir.printer import print_plan
+
+        return print_plan(self)
