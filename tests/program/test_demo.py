@@ -1,0 +1,58 @@
+"""The demo trains a real network with both optimizers, in the IR that this process is set to."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from radam_codegen.tools.demo import DemoResult, run_demo
+
+
+@pytest.fixture(scope="module")
+def result() -> DemoResult:
+    return run_demo()
+
+
+def test_runs_in_the_ir_that_was_asked_for(result: DemoResult) -> None:
+    asked = "legacy" if os.environ.get("FLAGS_enable_pir_api") == "0" else "pir"
+    assert result.ir == asked
+
+
+def test_recognises_the_digits(result: DemoResult) -> None:
+    assert result.native.epochs[-1].accuracy >= 0.97
+    assert result.generated.epochs[-1].accuracy >= 0.97
+
+
+def test_starts_where_native_starts(result: DemoResult) -> None:
+    assert result.initial_difference == 0.0
+
+
+def test_learns_what_native_learns(result: DemoResult) -> None:
+    native = [epoch.loss for epoch in result.native.epochs]
+    generated = [epoch.loss for epoch in result.generated.epochs]
+    np.testing.assert_allclose(generated, native, rtol=0.05, atol=2e-3)
+    # Training amplifies rounding: a native run whose first parameters are off by one part in ten
+    # million ends 6e-4 away from another.
+    assert result.largest_difference <= 2e-2
+    assert result.agrees
+
+
+def test_keeps_eight_bytes_of_state_per_element(result: DemoResult) -> None:
+    tensors = 6
+    assert result.native.state_bytes == 20 * result.parameter_count
+    assert result.generated.state_bytes == 8 * result.parameter_count + 8 * tensors
+
+
+def test_starts_faster_when_warm(result: DemoResult) -> None:
+    startup = result.startup
+    assert startup is not None
+    assert startup.warm < startup.cold
+
+
+def test_shows_the_source_that_ran(result: DemoResult) -> None:
+    (source,) = result.sources
+    assert source.language == "c"
+    with open(source.path, encoding="utf-8", newline="") as file:
+        assert file.read() == source.text
