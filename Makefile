@@ -12,8 +12,9 @@ PYTEST_ARGS ?=
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 WORKERS := $(shell nproc 2>/dev/null || echo 2)
-# One thread per worker for Paddle's own kernels, or the workers fight for the cores.
-PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+# One thread per worker for Paddle's own kernels, or the workers fight for the cores; a file's tests
+# stay together, since they share what was costly to make.
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 # One failing check does not hide the others.
 MAKEFLAGS += --keep-going --no-print-directory
@@ -79,7 +80,7 @@ $(VENV)/.checkout:
 	    echo "  On Debian and Ubuntu the module is a package of its own: apt-get install python3-venv" >&2; \
 	    echo "  Or name an interpreter that has it: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; \
 	    exit 1; }
-	@$(PIP) install "pip>=21.3"
+	@$(PIP) install "pip>=22.3" # the first with --python, which the packaging tests use
 	@echo "$(CURDIR)" > $@
 
 $(VENV)/.installed-demo: $(VENV)/.checkout pyproject.toml

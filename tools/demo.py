@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from radam_codegen.errors import ArgumentError, RadamCodegenError
 from radam_codegen.tools.demo_startup import measure_startup
 from radam_codegen.tools.demo_training import (
     BATCH,
@@ -20,8 +22,6 @@ from radam_codegen.tools.demo_training import (
     Trainee,
     load_digits,
 )
-
-from radam_codegen.errors import ArgumentError, RadamCodegenError
 
 __all__ = ["DemoResult", "Outcome", "Source", "Startup", "make_optimizer", "run_demo"]
 

@@ -6,12 +6,13 @@ import re
 from dataclasses import asdict
 from typing import Any
 
-from radam_codegen.tools.demo import DemoResult, Source, run_demo, steps_per_epoch
-from radam_codegen.tools.demo_training import Epoch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.syntax import Syntax
 from rich.table import Table
+
+from radam_codegen.tools.demo import DemoResult, Source, run_demo, steps_per_epoch
+from radam_codegen.tools.demo_training import Epoch
 
 __all__ = ["kernel_excerpt", "print_result", "run_with_progress", "to_json"]
 
