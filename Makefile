@@ -10,7 +10,7 @@ VENV ?= .venv
 PYTEST_ARGS ?=
 
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check --quiet
+PIP := $(PY) -m pip --disable-pip-version-check
 WORKERS := $(shell nproc 2>/dev/null || echo 2)
 # One thread per worker for Paddle's own kernels, or the workers fight for the cores; a file's tests
 # stay together, since they share what was costly to make.
@@ -36,8 +36,7 @@ test: lint types test-unit test-pir test-legacy
 	@echo "make test: PASSED (ruff, mypy, unit tests, PIR tests, legacy IR tests)"
 
 lint: $(VENV)/.installed-dev
-	$(PY) -m ruff check .
-	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .; checked=$$?; $(PY) -m ruff format --check . && exit $$checked
 
 # The package is put together from four folders when it is installed. mypy knows nothing of that, so
 # it is shown the installed tree, made of links.
@@ -70,17 +69,22 @@ ifneq ($(shell cat $(VENV)/.checkout 2>/dev/null),$(CURDIR))
 .PHONY: $(VENV)/.checkout
 endif
 $(VENV)/.checkout:
-	@rm -rf $(VENV)
-	@echo "Making a virtual environment in $(VENV) with $$($(PYTHON) --version)"
+	@if [ -e $(VENV) ] && [ ! -e $(VENV)/.made-by-make ]; then \
+	    echo "make: $(VENV) is there already, and this Makefile did not make it." >&2; \
+	    echo "  Remove it, or name another folder: make $(MAKECMDGOALS) VENV=.venv-make" >&2; \
+	    exit 1; fi
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' || { \
-	    echo "make: radam_codegen needs Python 3.9 or newer: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+	    echo "make: '$(PYTHON)' is not Python 3.9 or newer." >&2; \
+	    echo "  Name one that is: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; \
 	    exit 1; }
+	@echo "Making a virtual environment in $(VENV)"
+	@rm -rf $(VENV) && mkdir -p $(VENV) && touch $(VENV)/.made-by-make
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	    echo "make: '$(PYTHON) -m venv' failed, as the lines above say." >&2; \
 	    echo "  On Debian and Ubuntu the module is a package of its own: apt-get install python3-venv" >&2; \
 	    echo "  Or name an interpreter that has it: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; \
 	    exit 1; }
-	@$(PIP) install "pip>=22.3" # the first with --python, which the packaging tests use
+	@$(PIP) --quiet install "pip>=22.3" # the first with --python, which the packaging tests use
 	@echo "$(CURDIR)" > $@
 
 $(VENV)/.installed-demo: $(VENV)/.checkout pyproject.toml
@@ -90,5 +94,5 @@ $(VENV)/.installed-demo: $(VENV)/.checkout pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed-demo
 	@echo "Installing what the checks need"
-	@$(PIP) install --editable ".[dev]"
+	@$(PIP) --quiet install --editable ".[dev]"
 	@touch $@
