@@ -69,7 +69,6 @@ def _fma_float64(a: Array, b: Array, c: Array) -> Array:
     a, b, c = np.broadcast_arrays(a, b, c)
     shape = a.shape
     a, b, c = a.ravel(), b.ravel(), c.ravel()
-    plain = a * b + c
     product = np.abs(a * b)
     safe = (
         (product > _SMALLEST_SAFE_PRODUCT)
@@ -78,8 +77,11 @@ def _fma_float64(a: Array, b: Array, c: Array) -> Array:
         & (np.abs(b) < _LARGEST_SAFE)
         & (np.abs(c) < _LARGEST_SAFE)
     )
-    # With a zero factor, an infinity or a NaN, two roundings are as good as one.
-    rare = ~safe & np.isfinite(a) & np.isfinite(b) & np.isfinite(c) & (a != 0) & (b != 0)
+    # With a zero factor, an infinity or a NaN, two roundings are as good as one; but a product of
+    # finite numbers must not overflow into an infinity that meets an infinite c.
+    finite = np.isfinite(a) & np.isfinite(b)
+    rare = ~safe & finite & np.isfinite(c) & (a != 0) & (b != 0)
+    plain = np.where(finite & np.isinf(c), c, a * b + c)
     result = np.where(safe, _fma_by_error_terms(a, b, c), plain)
     for index in np.flatnonzero(rare):
         result[index] = _fma_by_fractions(float(a[index]), float(b[index]), float(c[index]))
@@ -153,7 +155,7 @@ def minimum(a: Array, b: Array) -> Array:
 def sign(a: Array) -> Array:
     """Return -1, 0 or 1 in the type of ``a``; 0 for both zeros and for NaN."""
     a = np.asarray(a)
-    return np.subtract((a > 0).astype(a.dtype), (a < 0).astype(a.dtype))
+    return np.asarray((a > 0).astype(a.dtype) - (a < 0).astype(a.dtype))
 
 
 def integer_power(base: Array, exponent: Array) -> Array:
