@@ -36,8 +36,9 @@ Array = NDArray[Any]
 
 #: Elements of a tensor that are summed together; ``RADAM_CODEGEN_CHUNK`` of the kernel ABI.
 SUM_CHUNK = 16384
-#: Accumulators that the elements of a chunk are dealt out to.
-SUM_LANES = 8
+#: Accumulators that the elements of a chunk are dealt out to: enough to keep the adders of a wide
+#: vector unit busy while each waits for its last sum.
+SUM_LANES = 32
 
 # Veltkamp's constant for splitting a float64 into two halves of at most 26 bits.
 _SPLITTER = np.float64(2**27 + 1)
@@ -176,8 +177,9 @@ def ordered_sum(values: Array) -> np.float64:
     """Return the sum of a float64 array of any shape, in the order that every kernel uses.
 
     The elements, in memory order, are cut in chunks of :data:`SUM_CHUNK`. Element ``i`` of a chunk
-    is added, one after the other, to lane ``i % 8`` of eight lanes that start from 0. A chunk's sum
-    is ``((l0 + l4) + (l2 + l6)) + ((l1 + l5) + (l3 + l7))``; chunks are added in order, from 0.
+    is added, one after the other, to lane ``i % SUM_LANES`` of lanes that start from 0. The upper
+    half of the lanes is added to the lower until one is left, the chunk's sum; chunks are added in
+    order, from 0.
     """
     flat = np.ascontiguousarray(values, dtype=np.float64).ravel()
     total = np.float64(0.0)
@@ -190,8 +192,10 @@ def ordered_sum(values: Array) -> np.float64:
         padded[SUM_LANES : SUM_LANES + chunk.size] = chunk
         # accumulate, unlike sum, promises to add one row after the other.
         lanes = np.add.accumulate(padded.reshape(rows + 1, SUM_LANES), axis=0)[-1]
-        half = lanes[:4] + lanes[4:]
-        total = total + ((half[0] + half[2]) + (half[1] + half[3]))
+        while lanes.size > 1:
+            half = lanes.size // 2
+            lanes = lanes[:half] + lanes[half:]
+        total = total + lanes[0]
     return np.float64(total)
 
 

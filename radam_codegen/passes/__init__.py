@@ -1,0 +1,5 @@
+"""From the unfused steps of the formula to fused kernels, one pass per file."""
+
+from radam_codegen.passes.pipeline import PASSES, lower_plan, stages
+
+__all__ = ["PASSES", "lower_plan", "stages"]

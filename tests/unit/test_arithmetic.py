@@ -137,12 +137,13 @@ def lanes_sum(values: list[float]) -> float:
     """The documented order of summation as a plain loop."""
     total = 0.0
     for begin in range(0, len(values), 16384):
-        lanes = [0.0] * 8
+        lanes = [0.0] * 32
         for index, value in enumerate(values[begin : begin + 16384]):
-            lanes[index % 8] += value
-        even = (lanes[0] + lanes[4]) + (lanes[2] + lanes[6])
-        odd = (lanes[1] + lanes[5]) + (lanes[3] + lanes[7])
-        total += even + odd
+            lanes[index % 32] += value
+        for width in (16, 8, 4, 2, 1):
+            for k in range(width):
+                lanes[k] += lanes[k + width]
+        total += lanes[0]
     return total
 
 

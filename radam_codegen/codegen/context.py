@@ -1,0 +1,209 @@
+"""From a kernel's IR to what the templates need: functions with typed values, and structs.
+
+Values that are computed in one function and used in a later one travel in structs: one for what is
+computed per group, one for what is computed per step count, one per body for what its elements use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from radam_codegen.ir.dtypes import DType, Rate
+from radam_codegen.ir.group import Body, GroupIR, slot_dtype
+from radam_codegen.ir.ops import Op, OpKind, Slot, Value
+from radam_codegen.ir.plan import TensorClass
+
+__all__ = ["BodyContext", "Function", "KernelContext", "SlotUse", "kernel_context"]
+
+#: Operations whose value is an argument of the function that uses it.
+_ARGUMENTS = (OpKind.STEP, OpKind.SUM_TENSOR, OpKind.SUM_GROUP)
+
+
+@dataclass(frozen=True)
+class SlotUse:
+    """An array of a tensor that a loop touches."""
+
+    slot: str
+    dtype: DType
+    written: bool
+
+
+@dataclass(frozen=True)
+class Function:
+    """A run of operations: the values it takes from elsewhere, its operations, what it hands on."""
+
+    takes: tuple[Value, ...]
+    ops: tuple[Op, ...]
+    gives: tuple[Value, ...]
+    slots: tuple[SlotUse, ...] = ()
+
+
+@dataclass(frozen=True)
+class BodyContext:
+    """One tensor class and its functions."""
+
+    name: str
+    tensor_class: TensorClass
+    #: Sums over a chunk; gives what is summed. None where no norm is needed.
+    reduce: Function | None
+    #: Gives the tensor's share of the group's norm; None without a global norm.
+    share: Function | None
+    #: Once per tensor; gives what ``each`` takes.
+    scalar: Function
+    each: Function
+
+
+@dataclass(frozen=True)
+class KernelContext:
+    """Everything that a template prints, except for the header."""
+
+    name: str
+    skip: bool
+    #: Every operation, by the name of the value that it defines.
+    definitions: dict[str, Op]
+    #: Once per group; gives what later functions take of its rate.
+    group: Function
+    #: Once per distinct step count.
+    step: Function
+    bodies: tuple[BodyContext, ...]
+    #: Sum over a tensor's elements; None where no norm is needed.
+    tensor_sum: Value | None
+    #: Sum over the group's tensors; None without a global norm.
+    group_sum: Value | None
+    #: Conversions that elements need, as pairs of from and to.
+    conversions: tuple[tuple[DType, DType], ...]
+
+
+def kernel_context(ir: GroupIR) -> KernelContext:
+    """Arrange a kernel whose phases are split for rendering."""
+    assert ir.split, "only a kernel with split phases can be rendered"
+    definitions = {op.result.name: op for body in ir.bodies for op in body.ops if op.result}
+    arranger = _Arranger(definitions)
+    bodies = tuple(map(arranger.body, ir.bodies))
+    step, group = arranger.shared(bodies)
+    return KernelContext(
+        ir.structure.name,
+        ir.structure.skip,
+        definitions,
+        group,
+        step,
+        bodies,
+        arranger.result_of(OpKind.SUM_TENSOR),
+        arranger.result_of(OpKind.SUM_GROUP),
+        arranger.conversions(),
+    )
+
+
+class _Arranger:
+    """Puts the operations of one kernel into functions."""
+
+    def __init__(self, definitions: dict[str, Op]) -> None:
+        self._definitions = definitions
+
+    def result_of(self, kind: OpKind) -> Value | None:
+        return next((op.result for op in self._definitions.values() if op.kind is kind), None)
+
+    def conversions(self) -> tuple[tuple[DType, DType], ...]:
+        narrow = (DType.BFLOAT16, DType.FLOAT16)
+        pairs = {
+            (self._value(op.operands[0]).dtype, op.result.dtype)
+            for op in self._definitions.values()
+            if op.kind is OpKind.CAST and op.result is not None
+        }
+        return tuple(sorted(pair for pair in pairs if pair[0] in narrow or pair[1] in narrow))
+
+    def body(self, body: Body) -> BodyContext:
+        each = Function(self._inputs(body.each), body.each, (), _slots(body.each, body))
+        share_of = next((op for op in body.scalar if op.kind is OpKind.SUM_GROUP), None)
+        return BodyContext(
+            body.tensor_class.name,
+            body.tensor_class,
+            self._reduce(body),
+            None if share_of is None else self._tensor_function(body, share_of.operands),
+            self._tensor_function(body, [value.name for value in each.takes]),
+            each,
+        )
+
+    def shared(self, bodies: tuple[BodyContext, ...]) -> tuple[Function, Function]:
+        """The functions for what is computed per step count and per group."""
+        taken = {value.name for body in bodies for value in body.scalar.takes}
+        step = self._rate_function(Rate.STEP, taken | self._new_step_counts())
+        group = self._rate_function(Rate.GROUP, taken | {value.name for value in step.takes})
+        return step, group
+
+    def _reduce(self, body: Body) -> Function | None:
+        if not body.reduce:
+            return None
+        summed = [op.operands[0] for op in body.reduce if op.kind is OpKind.SUM_TENSOR]
+        assert len(summed) == 1, "a kernel sums one thing per tensor"
+        ops = tuple(op for op in body.reduce if op.kind is not OpKind.SUM_TENSOR)
+        return Function(self._inputs(ops), ops, (self._value(summed[0]),), _slots(ops, body))
+
+    def _tensor_function(self, body: Body, wanted: Iterable[str]) -> Function:
+        """What is computed once per tensor to get the values in ``wanted``."""
+        gives = tuple(map(self._value, wanted))
+        needed = {value.name for value in gives}
+        ops: list[Op] = []
+        for op in reversed(body.scalar):
+            if _rate(op) is Rate.TENSOR and op.result is not None and op.result.name in needed:
+                ops.insert(0, op)
+                needed.update(op.operands)
+        defined = {op.result.name for op in ops if op.result is not None}
+        passed_on = [value for value in gives if value.name not in defined]
+        takes = dict.fromkeys((*self._inputs(ops), *passed_on))
+        return Function(
+            tuple(each for each in takes if not self._is_constant(each.name)), tuple(ops), gives
+        )
+
+    def _rate_function(self, rate: Rate, wanted: set[str]) -> Function:
+        ops = tuple(
+            op
+            for op in self._definitions.values()
+            if _rate(op) is rate and op.kind is not OpKind.CONST and op.kind not in _ARGUMENTS
+        )
+        gives = tuple(op.result for op in ops if op.result is not None and op.result.name in wanted)
+        return Function(self._inputs(ops), ops, gives)
+
+    def _new_step_counts(self) -> set[str]:
+        # The step count is stored by the loop over tensors, not by the function that computes it.
+        return {
+            name
+            for name, op in self._definitions.items()
+            if _rate(op) is Rate.STEP
+            and op.result is not None
+            and op.result.dtype is DType.INT64
+            and op.kind is not OpKind.STEP
+        }
+
+    def _inputs(self, ops: Iterable[Op]) -> tuple[Value, ...]:
+        """Values that ``ops`` need from elsewhere, each once, constants excepted."""
+        ops = tuple(ops)
+        defined = {op.result.name for op in ops if op.result is not None}
+        names = dict.fromkeys(name for op in ops for name in op.operands if name not in defined)
+        return tuple(self._value(name) for name in names if not self._is_constant(name))
+
+    def _is_constant(self, name: str) -> bool:
+        return self._definitions[name].kind in (OpKind.CONST, *_ARGUMENTS)
+
+    def _value(self, name: str) -> Value:
+        value = self._definitions[name].result
+        assert value is not None, "definitions hold operations that define something"
+        return value
+
+
+def _rate(op: Op) -> Rate | None:
+    return None if op.result is None else op.result.rate
+
+
+def _slots(ops: Iterable[Op], body: Body) -> tuple[SlotUse, ...]:
+    """The arrays that a loop touches, in the order in which it first does."""
+    written: dict[str, bool] = {}
+    for op in ops:
+        if op.kind in (OpKind.LOAD, OpKind.STORE):
+            slot = str(op.attr)
+            written[slot] = written.get(slot, False) or op.kind is OpKind.STORE
+    return tuple(
+        SlotUse(slot, slot_dtype(body.tensor_class, Slot(slot)), stored)
+        for slot, stored in written.items()
+    )

@@ -1,0 +1,56 @@
+"""The languages that kernels are rendered in: what differs between them besides the templates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from radam_codegen.ir.dtypes import DType
+
+__all__ = ["C_TARGET", "Target"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One language: where its templates are, how its types are called, how it is compiled."""
+
+    language: str
+    #: Template of a whole file, relative to the templates folder.
+    template: str
+    #: Name of the file that is rendered.
+    file_name: str
+    types: dict[DType, str] = field(hash=False)
+    #: Flags that decide what the code computes; the toolchain adds those for the CPU at hand.
+    flags: tuple[str, ...]
+    #: The command that compiles the file, for a reader.
+    compile_line: str
+
+
+_C_FLAGS = (
+    "-std=c11",
+    "-O3",
+    # No compiler decides by itself where to contract; the source says fma where it means it.
+    "-ffp-contract=off",
+    # sqrt need not set errno, and no trap is expected: both only stand in the way of vectors.
+    "-fno-math-errno",
+    "-fno-trapping-math",
+)
+
+#: Portable C11, vectorized by the compiler.
+C_TARGET = Target(
+    language="c",
+    template="c/kernel.c.j2",
+    file_name="kernel.c",
+    types={
+        DType.FLOAT64: "double",
+        DType.FLOAT32: "float",
+        # Held as their bits, and converted where they are loaded and stored.
+        DType.BFLOAT16: "uint16_t",
+        DType.FLOAT16: "uint16_t",
+        DType.INT64: "int64_t",
+        DType.BOOL: "bool",
+    },
+    flags=_C_FLAGS,
+    compile_line=" ".join(
+        ("cc", *_C_FLAGS, "-march=native -fPIC -shared -I<include> -o kernel.so kernel.c -lm")
+    ),
+)
