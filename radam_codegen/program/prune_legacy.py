@@ -1,0 +1,160 @@
+"""Pruning of a legacy program, by Paddle's own machinery.
+
+``Executor._prune_program`` does the work: fed variables cut the program, targets are the fetched
+variables and the optimize ops. Three things it leaves out are added here: the ops between the
+gradients and a native update (clip, decay, loss scaling), which have the role of optimize ops but
+are not in the list that ``minimize`` returns, so they were dropped; the learning-rate schedulers;
+and a check that every op belongs to the program.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from paddle.base import core
+from paddle.base.framework import Operator, Variable
+from paddle.static import CompiledProgram, Executor
+
+from radam_codegen.errors import ArgumentTypeError, ProgramError
+
+__all__ = ["LegacyPruned", "prune_legacy_program", "underlying_program"]
+
+
+@dataclass(frozen=True)
+class LegacyPruned:
+    """Outcome of a pruning; see :class:`~radam_codegen.program.prune_pir.PirPruned`."""
+
+    program: Any
+    fetch_list: tuple[str, ...]
+    required: tuple[str, ...]
+    declared: frozenset[str]
+
+
+def prune_legacy_program(
+    program: Any,
+    feed_names: Sequence[str],
+    values: Sequence[Any],
+    optimize_ops: Sequence[Any],
+    prune_program: Callable[..., Any] = Executor._prune_program,
+) -> LegacyPruned:
+    """Copy a program and drop what neither the values nor the optimize ops need.
+
+    Args:
+        program: a legacy ``Program`` or ``CompiledProgram``; left as it is.
+        feed_names: what will be fed; an op that only computes a fed variable is dropped.
+        values: variables, or their names, that will be fetched.
+        optimize_ops: the optimize ops to run. If empty, every one of the program.
+        prune_program: ``Executor._prune_program``, or the override of the executor at hand.
+
+    Raises:
+        ProgramError: an op is not in the program, or a name is not.
+        ArgumentTypeError: an op is not an optimize op.
+    """
+    original = underlying_program(program)
+    names = tuple(_name_of(value, position) for position, value in enumerate(values))
+    for name in names:
+        if not any(block.has_var(name) for block in original.blocks):
+            raise ProgramError(
+                f"fetch_list names {name!r}, which is no variable of the program; nothing was run"
+            )
+    for op in optimize_ops:
+        _check_optimize_op(op, original)
+    targets = list(optimize_ops)
+    targets = [*_feeding_ops(original, targets), *targets]
+
+    # Paddle prunes a compiled program in place.
+    subject = copy.copy(program) if isinstance(program, CompiledProgram) else program
+    pruned = prune_program(subject, dict.fromkeys(feed_names), list(names), targets)
+    block = underlying_program(pruned).global_block()
+    return LegacyPruned(
+        program=pruned,
+        fetch_list=names,
+        required=tuple(_required_feeds(block)),
+        declared=frozenset(block.vars),
+    )
+
+
+def underlying_program(program: Any) -> Any:
+    """Return the ``Program`` of a ``CompiledProgram``, or the program itself."""
+    if isinstance(program, CompiledProgram):
+        if program._program is None:
+            raise ProgramError(
+                "a CompiledProgram that was made from a graph cannot be pruned; "
+                "make it from a Program"
+            )
+        return program._program
+    return program
+
+
+def _name_of(value: Any, position: int) -> str:
+    if isinstance(value, Variable):
+        return str(value.name)
+    if isinstance(value, str):
+        return value
+    raise ArgumentTypeError(
+        f"value {position} of fetch_list is a {type(value).__name__} of PIR, "
+        f"but the program is a legacy program"
+    )
+
+
+def _check_optimize_op(op: Any, program: Any) -> None:
+    if not isinstance(op, Operator):
+        raise ArgumentTypeError(
+            f"fetch_list holds an op of PIR ({op.name()!r}), but the program is a legacy program"
+        )
+    if not op._is_optimize_op():
+        raise ArgumentTypeError(
+            f"fetch_list holds the op {op.type!r}, which is not an optimize op: "
+            f"only what minimize returned can stand there"
+        )
+    if not any(op is own for block in program.blocks for own in block.ops):
+        raise ProgramError(
+            f"fetch_list holds the optimize op {op.type!r} of another program; nothing was run. "
+            f"Run the program whose loss was minimized, or minimize in this one"
+        )
+
+
+def _feeding_ops(program: Any, targets: Sequence[Any]) -> list[Any]:
+    """Return the ops of role Optimize that compute temporaries which the targets read."""
+    block = program.global_block()
+    wanted = {id(op) for op in targets}
+    needed: set[str] = set()
+    found: list[Any] = []
+    for op in reversed(block.ops):
+        if id(op) in wanted:
+            needed.update(op.input_arg_names)
+            continue
+        # An update writes persistable state: whether one of those runs is what the targets say.
+        if (
+            op._is_optimize_op()
+            and not _updates_parameter(op)
+            and any(name in needed and _is_temporary(block, name) for name in op.output_arg_names)
+        ):
+            needed.update(op.input_arg_names)
+            found.append(op)
+    return found[::-1]
+
+
+def _updates_parameter(op: Any) -> bool:
+    return any(name.startswith("Param") for name in op.output_names)
+
+
+def _is_temporary(block: Any, name: str) -> bool:
+    return block.has_var(name) and not block.var(name).persistable
+
+
+def _required_feeds(block: Any) -> list[str]:
+    """Return the data variables that Paddle would ask for and that nothing in the block makes."""
+    made = {name for op in block.ops if op.type != "feed" for name in op.output_arg_names}
+    return [
+        name
+        for name, variable in block.vars.items()
+        if variable.is_data
+        and name not in made
+        and not variable.persistable
+        and variable.desc.type() == core.VarDesc.VarType.DENSE_TENSOR
+        and variable.desc.need_check_feed()
+    ]
