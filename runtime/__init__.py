@@ -1,1 +1,15 @@
-"""Installed as radam_codegen.runtime."""
+"""Loading what was compiled, and calling it; beside it, the C++ operator and the public headers."""
+
+from __future__ import annotations
+
+from radam_codegen.runtime.library import GroupNumbers, OperatorLibrary, TensorNumbers
+from radam_codegen.runtime.loader import LoadedKernel, load_kernel, load_operator
+
+__all__ = [
+    "GroupNumbers",
+    "LoadedKernel",
+    "OperatorLibrary",
+    "TensorNumbers",
+    "load_kernel",
+    "load_operator",
+]

@@ -30,6 +30,11 @@
 extern "C" {
 #endif
 
+/* Kernels are compiled with everything hidden but what this header declares. */
+#if defined(__GNUC__)
+#pragma GCC visibility push(default)
+#endif
+
 /* cffi: begin */
 
 /* Where one parameter and its state live. All arrays hold numel elements, are contiguous, and are
@@ -97,6 +102,10 @@ typedef struct radam_kernel {
 const radam_kernel *radam_codegen_kernel(void);
 
 /* cffi: end */
+
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,179 @@
+"""Finding a compiler, and finding out what it is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from radam_codegen.errors import CompilerNotFoundError
+from radam_codegen.toolchain.process import compiler_environment
+
+__all__ = ["Compiler", "find_c_compiler", "find_cxx_compiler"]
+
+_C_CANDIDATES = ("cc", "gcc", "clang")
+_CXX_CANDIDATES = ("c++", "g++", "clang++")
+
+#: A compiler that takes longer to print its version hangs.
+_PROBE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A compiler that answered.
+
+    Attributes:
+        command: The words to start it with, the first one an absolute path.
+        path: The file that the first word stands for, all links followed.
+        version: Its version and its target, as it prints them.
+        native_flags: What ``-march=native`` means on this machine, flag by flag and in the
+            compiler's order; empty where the compiler does not know ``-march=native``.
+    """
+
+    command: tuple[str, ...]
+    path: Path
+    version: str
+    native_flags: tuple[str, ...]
+
+    @property
+    def identity(self) -> str:
+        """Text that changes when the compiler does."""
+        return "\n".join((str(self.path), *self.command[1:], self.version))
+
+
+def find_c_compiler(spec: str | None = None) -> Compiler:
+    """Find the C compiler.
+
+    Args:
+        spec: Command with arguments, shell-quoted (``"ccache gcc"``); None: the first of ``cc``,
+            ``gcc`` and ``clang`` on the path.
+
+    Raises:
+        CompilerNotFoundError: There is none, or what there is does not run.
+    """
+    return _find(spec, _C_CANDIDATES, "C", "CC", "c")
+
+
+def find_cxx_compiler(spec: str | None = None) -> Compiler:
+    """Find the C++ compiler; like :func:`find_c_compiler`, of ``c++``, ``g++`` and ``clang++``."""
+    return _find(spec, _CXX_CANDIDATES, "C++", "CXX", "c++")
+
+
+# Identity of a compiler file: command words, size and time of change. A compiler that is replaced
+# while the process runs is asked again.
+_Fingerprint = tuple[tuple[str, ...], Path, int, int]
+_known: dict[_Fingerprint, Compiler] = {}
+_known_lock = threading.Lock()
+
+
+def _find(
+    spec: str | None, candidates: tuple[str, ...], title: str, variable: str, language: str
+) -> Compiler:
+    commands = [(name,) for name in candidates] if spec is None else [tuple(shlex.split(spec))]
+    for words in commands:
+        found = shutil.which(words[0])
+        if found is None:
+            continue
+        path = Path(found).resolve()
+        status = path.stat()
+        command = (str(Path(found).absolute()), *words[1:])
+        fingerprint = (command, path, status.st_size, status.st_mtime_ns)
+        with _known_lock:
+            compiler = _known.get(fingerprint)
+            if compiler is None:
+                compiler = _probe(command, path, title, variable, language)
+                _known[fingerprint] = compiler
+        return compiler
+    raise CompilerNotFoundError(_not_found(spec, candidates, title, variable))
+
+
+def _not_found(spec: str | None, candidates: tuple[str, ...], title: str, variable: str) -> str:
+    advice = (
+        f"Install one (on Debian and Ubuntu: apt-get install {candidates[1]}), "
+        f"or set {variable} to the command of one that is there."
+    )
+    if spec is None:
+        return (
+            f"No {title} compiler was found: none of {', '.join(candidates)} is on the path, "
+            f"and {variable} is not set. {advice}"
+        )
+    return (
+        f"The {title} compiler {shlex.split(spec)[0]!r}, which {variable}={spec!r} names, "
+        f"was not found or is no program. {advice}"
+    )
+
+
+def _probe(
+    command: tuple[str, ...], path: Path, title: str, variable: str, language: str
+) -> Compiler:
+    # "-###" prints what the driver would run, and runs nothing: the version, the target, and
+    # -march=native spelled out as features, all in one call of a few milliseconds.
+    asked = [*command, "-march=native", "-###", "-E", "-x", language, "/dev/null"]
+    answer = _ask(asked)
+    native = True
+    if answer is None or answer.returncode != 0:
+        native = False
+        answer = _ask([word for word in asked if word != "-march=native"])
+    if answer is None or answer.returncode != 0:
+        said = answer.stderr.strip() if answer is not None else "it could not be started"
+        raise CompilerNotFoundError(
+            f"The {title} compiler {shlex.join(command)} does not work: {said[-2000:]}\n"
+            f"Set {variable} to the command of one that does."
+        )
+    text = answer.stderr
+    return Compiler(command, path, _version(text), _native_flags(text) if native else ())
+
+
+def _ask(command: list[str]) -> subprocess.CompletedProcess[str] | None:
+    try:
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            env=compiler_environment(),
+            timeout=_PROBE_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
+def _version(text: str) -> str:
+    """Pick the lines that name the version and the target from what ``-###`` prints."""
+    lines = [line.strip() for line in text.splitlines()]
+    kept = [
+        line
+        for line in lines
+        if re.search(r"\bversion \d", line) or line.startswith(("Target:", "Configured with:"))
+    ]
+    return "\n".join(kept) if kept else text
+
+
+def _native_flags(text: str) -> tuple[str, ...]:
+    """Pick the flags that describe the CPU from the command that ``-###`` prints."""
+    for line in text.splitlines():
+        try:
+            words = shlex.split(line)
+        except ValueError:
+            continue
+        if words and (words[0].endswith(("cc1", "cc1plus")) or "-cc1" in words):
+            return tuple(_cpu_words(words[1:]))
+    return ()
+
+
+def _cpu_words(words: list[str]) -> list[str]:
+    kept = []
+    previous = ""
+    for word in words:
+        if previous in ("--param", "-target-cpu", "-target-feature", "-tune-cpu"):
+            kept.append(f"{previous}={word}")
+        elif re.match(r"-m[a-z0-9]", word) and not word.startswith(("-main-file", "-mrelocation")):
+            kept.append(word)
+        previous = word
+    return kept

@@ -1,0 +1,74 @@
+/* C interface of the operator library: what Python calls through cffi.
+ *
+ * The library holds a registry from a key to a group: a loaded kernel and the numbers that its
+ * tensors need. The Paddle operators radam_codegen_build and radam_codegen_step name a group by its
+ * key alone; a group that is missing is asked for from the builder.
+ *
+ * Functions that return int32_t return 0 for success unless they say otherwise. All of them may be
+ * called from any thread.
+ */
+#ifndef RADAM_CODEGEN_OPERATOR_H
+#define RADAM_CODEGEN_OPERATOR_H
+
+#include <radam_codegen/kernel.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#pragma GCC visibility push(default)
+#endif
+
+/* cffi: begin */
+
+/* RADAM_CODEGEN_ABI_VERSION of the header that the library was compiled with. */
+uint32_t radam_operator_abi_version(void);
+
+/* Makes a group known under a key, in place of one that had the key before. The arrays are copied;
+ * the kernel must stay loaded for as long as the process runs. Returns 1 when the kernel's ABI is
+ * not this library's, 2 when a body number is out of range, 3 for a NULL pointer. */
+int32_t radam_operator_register(int64_t key, const radam_kernel *kernel,
+                                const radam_numbers *numbers,
+                                const radam_tensor_numbers *tensor_numbers, int64_t tensor_count);
+
+/* Forgets a group; a step that is running with it finishes. Returns 1 when there was none. */
+int32_t radam_operator_forget(int64_t key);
+
+/* 1 when a group is registered under the key, else 0. */
+int32_t radam_operator_contains(int64_t key);
+
+/* Called with the key and launch attributes of an operator whose group is wanted; registers the
+ * group and returns 0, or writes a message (at most size bytes with the closing NUL, UTF-8) and
+ * returns anything else. */
+typedef int32_t (*radam_operator_builder)(int64_t key, const char *launch, char *message,
+                                          int64_t size);
+
+/* Sets the builder for the whole process; NULL takes it away. */
+void radam_operator_set_builder(radam_operator_builder builder);
+
+/* Largest number of threads that one step uses; values below 1 count as 1. */
+void radam_operator_set_threads(int32_t threads);
+
+/* Uses the OpenMP runtime at the path for the threads of a step. It must be loaded already, so that
+ * the process never gets a second runtime. Returns 1 when it is not loaded, 2 when it lacks an entry
+ * point; steps then start threads of their own. */
+int32_t radam_operator_set_openmp(const char *path);
+
+/* One step of a registered group on plain pointers, in the order of its tensor numbers. step has
+ * count entries and is updated in place. Returns 0, or writes a message and returns 1 when the key
+ * is unknown, 2 when the count is not the group's, 3 when memory ran out. */
+int32_t radam_operator_run(int64_t key, const radam_tensor *tensors, int64_t count, int64_t *step,
+                           double lr, int32_t found_inf, char *message, int64_t message_size);
+
+/* cffi: end */
+
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* RADAM_CODEGEN_OPERATOR_H */

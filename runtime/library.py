@@ -1,0 +1,137 @@
+"""The C interface of the operator library, for Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from radam_codegen.errors import AbiMismatchError, ArgumentError, OperatorError
+
+if TYPE_CHECKING:
+    from radam_codegen.runtime.loader import LoadedKernel
+
+__all__ = ["GroupNumbers", "OperatorLibrary", "TensorNumbers"]
+
+_MESSAGE_BYTES = 4096
+
+
+class GroupNumbers(NamedTuple):
+    """``radam_numbers`` of the kernel ABI: hyperparameters of a group; unused ones are 0."""
+
+    beta1: float
+    beta2: float
+    epsilon: float
+    clip_bound: float = 0.0
+    clip_lower: float = 0.0
+
+
+class TensorNumbers(NamedTuple):
+    """``radam_tensor_numbers`` of the kernel ABI: what is special about one tensor."""
+
+    lr_scale: float = 1.0
+    decay: float = 0.0
+    need_clip: bool = True
+    body: int = 0
+
+
+@dataclass(frozen=True)
+class OperatorLibrary:
+    """The loaded operator: a registry of groups, by key, for the whole process.
+
+    All methods may be called from any thread.
+
+    Attributes:
+        path: Where it was loaded from.
+        ffi: The ``cffi.FFI`` that knows its declarations.
+        library: cffi's library object.
+    """
+
+    path: Path
+    ffi: Any
+    library: Any
+
+    def register(
+        self,
+        key: int,
+        kernel: LoadedKernel,
+        numbers: GroupNumbers,
+        tensor_numbers: Sequence[TensorNumbers],
+    ) -> None:
+        """Make a group known under a key (int64), in place of one that had the key before.
+
+        Raises:
+            ArgumentError: A body number is not one of the kernel's.
+            AbiMismatchError: The kernel's ABI is not the operator's.
+        """
+        group = self.ffi.new("radam_numbers *", tuple(numbers))
+        tensors = self.ffi.new(
+            "radam_tensor_numbers[]",
+            [
+                (each.lr_scale, each.decay, int(each.need_clip), each.body)
+                for each in tensor_numbers
+            ],
+        )
+        status = self.library.radam_operator_register(
+            key, kernel.kernel, group, tensors, len(tensor_numbers)
+        )
+        if status == 1:
+            raise AbiMismatchError(
+                f"Kernel {kernel.name} ({kernel.path}) was built for another version of the "
+                f"kernel ABI than the operator {self.path}. Build both with one package."
+            )
+        if status == 2:
+            bodies = sorted({each.body for each in tensor_numbers})
+            raise ArgumentError(
+                f"Kernel {kernel.name} has {kernel.body_count} bodies, numbered from 0, "
+                f"but the tensors ask for {bodies}."
+            )
+        assert status == 0, "cffi hands over no NULL pointers"
+
+    def contains(self, key: int) -> bool:
+        """Whether a group is registered under the key."""
+        return bool(self.library.radam_operator_contains(key))
+
+    def forget(self, key: int) -> bool:
+        """Drop a group; False when there was none. A step that runs with it finishes."""
+        return bool(self.library.radam_operator_forget(key) == 0)
+
+    def set_threads(self, count: int) -> None:
+        """Set the largest number of threads that one step uses."""
+        self.library.radam_operator_set_threads(count)
+
+    def set_openmp(self, path: Path) -> bool:
+        """Use an OpenMP runtime that is loaded already; False when it is not, or is none."""
+        status = self.library.radam_operator_set_openmp(str(path).encode())
+        return bool(status == 0)
+
+    def run(
+        self,
+        key: int,
+        tensors: Any,
+        count: int,
+        step: Any,
+        lr: float,
+        found_inf: bool = False,
+    ) -> None:
+        """Run one step of a registered group on plain pointers.
+
+        Args:
+            key: The group's key.
+            tensors: cffi's ``radam_tensor[count]``, in the order of the group's tensor numbers.
+            count: Number of tensors.
+            step: cffi's ``int64_t[count]``: step counts, updated in place.
+            lr: Learning rate of this step.
+            found_inf: Whether kernels with a skip flag leave everything as it is.
+
+        Raises:
+            OperatorError: The key is unknown, or the count is not the group's.
+        """
+        message = self.ffi.new("char[]", _MESSAGE_BYTES)
+        status = self.library.radam_operator_run(
+            key, tensors, count, step, lr, int(found_inf), message, _MESSAGE_BYTES
+        )
+        if status != 0:
+            text = self.ffi.string(message).decode("utf-8", "replace")
+            raise OperatorError(f"The step of group {key} was not run: {text}.")
