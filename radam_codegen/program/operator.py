@@ -1,0 +1,131 @@
+"""The operator in this process: built for the installed Paddle, registered with it once."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any, Callable
+
+import paddle
+from paddle.utils.cpp_extension import load_op_meta_info_and_register_op
+
+from radam_codegen import config
+from radam_codegen.errors import OperatorError
+from radam_codegen.runtime import OperatorLibrary, load_operator
+from radam_codegen.toolchain import PaddleInstallation, build_operator
+
+__all__ = ["BUILD_OP", "STEP_OP", "ensure_operator", "is_registered", "take_failure"]
+
+#: Names of the two operators, as Paddle knows them.
+BUILD_OP = "radam_codegen_build"
+STEP_OP = "radam_codegen_step"
+
+#: Makes the group of a key known to the operator library, from the operator's launch text.
+Builder = Callable[[int, str], None]
+
+_lock = threading.Lock()
+_library: OperatorLibrary | None = None
+_builder: Builder | None = None
+_callback: Any = None  # what C++ calls; as long as the process lives
+_key_locks: dict[int, threading.Lock] = {}
+_failure: BaseException | None = None
+
+
+def ensure_operator(build: Builder) -> OperatorLibrary:
+    """Have the operator registered with Paddle; the first call in a process does it.
+
+    The first call on a machine compiles the operator, which takes about three seconds; later
+    processes find it in the cache.
+
+    Args:
+        build: Called with an operator's key and launch text when its group is wanted: whenever a
+            startup program runs, and when a main program finds its group missing. It must register
+            the group, must not call Paddle (it runs inside an operator), and runs once at a time
+            per key. What it raises comes out of ``Executor.run`` as Paddle's error with the same
+            message, and from :func:`take_failure` as it was. The last one given counts.
+
+    Raises:
+        CompilerNotFoundError: There is no C++ compiler, and the cache has no operator.
+        CompileError: The operator does not compile for this Paddle.
+        OperatorError: Paddle refuses the operator.
+    """
+    global _builder, _library
+    with _lock:
+        _builder = build
+        if _library is None:
+            _library = _load()
+        return _library
+
+
+def is_registered() -> bool:
+    """Whether Paddle knows the operators in this process."""
+    return _library is not None
+
+
+def take_failure() -> BaseException | None:
+    """Return what the builder raised last, and forget it; None when nothing was raised."""
+    global _failure
+    with _lock:
+        failure, _failure = _failure, None
+    return failure
+
+
+def _load() -> OperatorLibrary:
+    global _callback
+    settings = config.current()
+    built = build_operator(_installation(), settings)
+    library = load_operator(built.library)
+    library.set_threads(settings.num_threads)
+    # Paddle's own OpenMP runtime, where it has one: a second one would fight it for the cores.
+    library.set_openmp(_paddle_dir() / "libs" / "libiomp5.so")
+    if _callback is None:
+        _callback = library.ffi.callback("radam_operator_builder", _build)
+    library.library.radam_operator_set_builder(_callback)
+    try:
+        load_op_meta_info_and_register_op(str(built.library))
+    except Exception as error:
+        raise OperatorError(
+            f"Paddle {paddle.version.full_version} refuses the operator {built.library}: {error}"
+        ) from error
+    return library
+
+
+def _build(key: int, launch: Any, message: Any, size: int) -> int:
+    """What C++ calls: returns 0, or writes a message and returns 1."""
+    global _failure
+    ffi = _library.ffi if _library is not None else None
+    try:
+        assert ffi is not None, "operators run only once they are registered"
+        with _lock:
+            build, key_lock = _builder, _key_locks.setdefault(key, threading.Lock())
+        assert build is not None, "it is set before the operator is loaded"
+        with key_lock:
+            build(key, ffi.string(launch).decode("utf-8"))
+    except BaseException as error:  # whatever it is, C++ must not see it
+        with _lock:
+            _failure = error
+        if ffi is not None:
+            text = str(error) or type(error).__name__
+            encoded = _cut(text, size - 1)
+            ffi.memmove(message, encoded + b"\0", len(encoded) + 1)
+        return 1
+    return 0
+
+
+def _cut(text: str, size: int) -> bytes:
+    """The text in UTF-8, at most so many bytes, with no character cut in two."""
+    cut = text.encode("utf-8", "replace")[:size]
+    return cut.decode("utf-8", "ignore").encode("utf-8")
+
+
+def _paddle_dir() -> Path:
+    return Path(paddle.__file__).resolve().parent
+
+
+def _installation() -> PaddleInstallation:
+    root = _paddle_dir()
+    return PaddleInstallation(
+        version=f"{paddle.version.full_version} ({paddle.version.commit})",
+        include_dirs=(root / "include", root / "include" / "third_party"),
+        libraries=(root / "libs" / "libphi_core.so", root / "libs" / "libcommon.so"),
+    )
