@@ -1,0 +1,1 @@
+"""Reading Paddle: arguments, parameters and gradients become an ``UpdatePlan``."""

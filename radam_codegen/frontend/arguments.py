@@ -1,0 +1,214 @@
+"""Checks of what users pass to the optimizer, with Paddle's own kinds of exception."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import paddle
+from paddle.nn.clip import GradientClipBase
+from paddle.optimizer.lr import LRScheduler
+from paddle.regularizer import WeightDecayRegularizer
+
+from radam_codegen.errors import ArgumentError, ArgumentTypeError
+from radam_codegen.frontend.names import name_of
+
+__all__ = [
+    "GROUP_OPTIONS",
+    "as_list",
+    "as_number",
+    "check_beta",
+    "check_clip",
+    "check_decay",
+    "check_epsilon",
+    "check_learning_rate",
+    "check_parameters",
+]
+
+#: What a parameter group may set, besides ``params``.
+GROUP_OPTIONS = ("learning_rate", "weight_decay", "beta1", "beta2", "epsilon", "grad_clip")
+
+
+def as_number(name: str, value: Any) -> float:
+    """Return a real number, or one element of a dynamic-graph tensor, as a float.
+
+    Raises:
+        ArgumentTypeError: it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        item = getattr(value, "item", None)
+        if isinstance(value, paddle.Tensor) and value.size != 1:
+            raise ArgumentTypeError(
+                f"'{name}' must be one number, got a tensor of shape {list(value.shape)}"
+            )
+        if isinstance(value, bool) or item is None:
+            raise ArgumentTypeError(
+                f"'{name}' must be a number, got {value!r} of type {type(value).__name__}"
+            )
+        try:
+            return float(item())
+        except Exception as error:
+            raise ArgumentTypeError(
+                f"'{name}' must be a number whose value is known now, got {value!r}; a variable of "
+                "a static program has no value yet"
+            ) from error
+    return float(value)
+
+
+def check_learning_rate(value: Any) -> None:
+    """A non-negative float or a scheduler, as Paddle demands."""
+    if isinstance(value, LRScheduler):
+        return
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and not value >= 0.0:
+        raise ArgumentError(f"Invalid learning rate: {value}, expect learning_rate >= 0.")
+    if not isinstance(value, float):
+        raise ArgumentTypeError(
+            f"learning rate should be float or LRScheduler, got {type(value)} here"
+        )
+    if math.isinf(value):
+        raise ArgumentError("Invalid learning rate: inf, expect a finite learning_rate.")
+
+
+def check_beta(name: str, value: Any) -> float:
+    """A decay rate of a moment: in [0, 1)."""
+    number = as_number(name, value)
+    if not 0.0 <= number < 1.0:
+        raise ArgumentError(f"Invalid {name}: {number}, expect 0. <= {name} < 1.0.")
+    return number
+
+
+def check_epsilon(value: Any) -> float:
+    """A finite number that is not negative."""
+    number = as_number("epsilon", value)
+    if not 0.0 <= number < math.inf:
+        raise ArgumentError(f"Invalid epsilon value: {number}, expect a finite epsilon >= 0.")
+    return number
+
+
+def check_clip(value: Any) -> GradientClipBase | None:
+    """One of Paddle's three gradient clips with sensible bounds, or None."""
+    if value is None:
+        return None
+    if not isinstance(value, GradientClipBase):
+        raise ArgumentTypeError(
+            "'grad_clip' should be an instance of GradientClipBase's derived class, "
+            f"got {type(value).__name__}"
+        )
+    return value
+
+
+def check_decay(name: str, value: Any) -> WeightDecayRegularizer | float | None:
+    """A coefficient (L2), a regularizer, or None.
+
+    Raises:
+        ArgumentError: the coefficient is negative or not finite.
+        ArgumentTypeError: it is none of these.
+    """
+    if value is None:
+        return None
+    if isinstance(value, WeightDecayRegularizer):
+        coefficient = getattr(value, "_coeff", None)
+        if coefficient is not None:
+            _check_coefficient(name, as_number(f"{name} coefficient", coefficient))
+        return value
+    return _check_coefficient(name, as_number(name, value))
+
+
+def _check_coefficient(name: str, number: float) -> float:
+    if not 0.0 <= number < math.inf:
+        raise ArgumentError(
+            f"Invalid {name}: {number}, expect a finite coefficient that is not negative."
+        )
+    return number
+
+
+def check_parameters(parameters: Any) -> list[Any] | None:
+    """A sequence of parameters (or names, in static mode), or of groups; None stands for all.
+
+    Raises:
+        ArgumentTypeError: it is a single tensor, a dict, a set, or mixes groups and parameters.
+        ArgumentError: a group lacks ``params`` or has an option that there is not, or a parameter
+            stands in more than one place.
+    """
+    if parameters is None:
+        return None
+    if isinstance(parameters, (paddle.Tensor, str)):
+        raise ArgumentTypeError(
+            "`parameters` argument given to the optimizer should be an iterable of paddle Tensors, "
+            f"but got argument type is `{type(parameters)}`."
+        )
+    if isinstance(parameters, Mapping):
+        raise ArgumentTypeError(
+            "`parameters` argument should not get dict type, if parameter groups is needed, please "
+            "set `parameters` as list of dict"
+        )
+    if isinstance(parameters, (set, frozenset)):
+        raise ArgumentTypeError(
+            "`parameters` should be in an ordered collection, but is a set; please use a list"
+        )
+    listed = list(parameters)
+    grouped = [isinstance(each, Mapping) for each in listed]
+    if any(grouped) and not all(grouped):
+        raise ArgumentTypeError(
+            f"`parameters` mixes groups (dicts) and parameters; entry {grouped.index(False)} is a "
+            f"{type(listed[grouped.index(False)]).__name__}: put it into a group"
+        )
+    if all(grouped):
+        for index, group in enumerate(listed):
+            _check_group(index, group)
+        _check_unique([each for group in listed for each in as_list(group["params"])])
+    else:
+        _check_unique(listed)
+    return listed
+
+
+def _check_group(index: int, group: Mapping[str, Any]) -> None:
+    if "params" not in group:
+        raise ArgumentError(
+            f"parameter group {index} has no 'params' (it has {sorted(map(str, group))}); params "
+            "should be set in parameters if parameter groups are optimized in different options"
+        )
+    unknown = sorted(set(group) - {"params", *GROUP_OPTIONS}, key=str)
+    if unknown:
+        raise ArgumentError(
+            f"parameter group {index} has the unknown option {unknown[0]!r}; there are: params, "
+            + ", ".join(GROUP_OPTIONS)
+        )
+    if isinstance(group["params"], (set, frozenset)):
+        raise ArgumentTypeError(
+            "optimizer parameters should be in ordered collections, but parameter group "
+            f"{index} has a set, please use list instead."
+        )
+    if "learning_rate" in group:
+        scale = as_number("learning_rate", group["learning_rate"])
+        if not 0.0 <= scale < math.inf:
+            raise ArgumentError(
+                f"parameter group {index} has the learning_rate {scale}; it scales the optimizer's "
+                "learning rate and must be finite and not negative"
+            )
+    for beta in ("beta1", "beta2"):
+        if beta in group:
+            check_beta(beta, group[beta])
+    if "epsilon" in group:
+        check_epsilon(group["epsilon"])
+    check_clip(group.get("grad_clip"))
+    check_decay("weight_decay", group.get("weight_decay"))
+
+
+def as_list(params: Any) -> Sequence[Any]:
+    """Return what a group's ``params`` holds, where that may be one parameter by itself."""
+    if isinstance(params, (str, paddle.Tensor, paddle.pir.Value)) or hasattr(params, "block"):
+        return [params]
+    return list(params)
+
+
+def _check_unique(parameters: Sequence[Any]) -> None:
+    seen: set[str] = set()
+    for parameter in parameters:
+        name = name_of(parameter)
+        if name in seen:
+            raise ArgumentError(
+                f"some parameters appear in more than one parameter group: {name!r} is there twice"
+            )
+        seen.add(name)

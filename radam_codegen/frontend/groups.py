@@ -1,0 +1,66 @@
+"""Parameter groups as users give them: names or tensors, with options and defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from radam_codegen.frontend.arguments import GROUP_OPTIONS, as_list, as_number
+from radam_codegen.frontend.names import name_of
+
+__all__ = ["GroupOptions", "Groups"]
+
+
+@dataclass(frozen=True)
+class GroupOptions:
+    """Hyperparameters of one group; Paddle's own objects for clip and decay."""
+
+    beta1: float
+    beta2: float
+    epsilon: float
+    grad_clip: Any
+    #: A coefficient (L2), a regularizer, or None.
+    weight_decay: Any
+    #: Multiplies the optimizer's learning rate.
+    lr_scale: float = 1.0
+    #: Options that the group sets itself; these come before a parameter's ``ParamAttr``.
+    explicit: frozenset[str] = frozenset()
+
+
+class Groups:
+    """Which options each parameter has.
+
+    Args:
+        parameters: what the optimizer was given, checked: None, parameters, or groups.
+        defaults: the optimizer's own options, which a group inherits.
+    """
+
+    def __init__(self, parameters: Sequence[Any] | None, defaults: GroupOptions) -> None:
+        if parameters and isinstance(parameters[0], dict):
+            self.options = tuple(_inherit(group, defaults) for group in parameters)
+            members = [as_list(group["params"]) for group in parameters]
+        else:
+            self.options = (defaults,)
+            members = [list(parameters)] if parameters is not None else []
+        #: All parameters in order, as they were given; None where all of a program are meant.
+        self.members = [each for group in members for each in group] if members else None
+        self._group_of = {
+            name_of(each): index for index, group in enumerate(members) for each in group
+        }
+
+    def group_of(self, name: str) -> int:
+        """Index of the group that a parameter belongs to; the first takes those in none."""
+        return self._group_of.get(name, 0)
+
+
+def _inherit(group: dict[str, Any], defaults: GroupOptions) -> GroupOptions:
+    return GroupOptions(
+        beta1=as_number("beta1", group.get("beta1", defaults.beta1)),
+        beta2=as_number("beta2", group.get("beta2", defaults.beta2)),
+        epsilon=as_number("epsilon", group.get("epsilon", defaults.epsilon)),
+        grad_clip=group.get("grad_clip", defaults.grad_clip),
+        weight_decay=group.get("weight_decay", defaults.weight_decay),
+        lr_scale=as_number("learning_rate", group.get("learning_rate", 1.0)),
+        explicit=frozenset(option for option in GROUP_OPTIONS if option in group),
+    )

@@ -1,0 +1,190 @@
+"""From parameters and their gradients to an ``UpdatePlan``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import paddle
+from paddle.base import core
+from paddle.nn import ClipGradByGlobalNorm, ClipGradByNorm, ClipGradByValue
+from paddle.regularizer import L1Decay, L2Decay
+
+from radam_codegen.errors import UnsupportedError
+from radam_codegen.frontend.arguments import as_number
+from radam_codegen.frontend.groups import GroupOptions, Groups
+from radam_codegen.ir.dtypes import DType
+from radam_codegen.ir.plan import (
+    Clip,
+    ClipKind,
+    Decay,
+    DecayKind,
+    GroupPlan,
+    TensorPlan,
+    UpdatePlan,
+)
+from radam_codegen.ir.plan_check import check_plan
+
+__all__ = ["PlannedGroup", "read_plan"]
+
+_HALF = (DType.BFLOAT16, DType.FLOAT16)
+
+
+@dataclass(frozen=True)
+class PlannedGroup:
+    """A group of the plan with Paddle's objects for its tensors, in the plan's order."""
+
+    plan: GroupPlan
+    params: tuple[Any, ...]
+    grads: tuple[Any, ...]
+
+
+def read_plan(
+    params_grads: Sequence[tuple[Any, Any]],
+    groups: Groups,
+    *,
+    multi_precision: bool = False,
+    skip: bool = False,
+) -> tuple[UpdatePlan, tuple[PlannedGroup, ...]]:
+    """Read what there is to update.
+
+    Args:
+        params_grads: parameters and gradients, as ``backward`` returns them; a parameter whose
+            gradient is None, or that is frozen, is left out.
+        groups: the options of each parameter.
+        multi_precision: keep float32 master weights of bfloat16 and float16 parameters.
+        skip: whether a ``found_inf`` flag may skip the step.
+
+    Returns:
+        The plan, and its groups with Paddle's own objects. A group without parameters is left out.
+
+    Raises:
+        UnsupportedError: a gradient is sparse, a type has no kernel, or a clip, a regularizer or a
+            learning rate is of a kind that is not known; the message names the parameter.
+        PlanError: the plan contradicts itself.
+    """
+    members: list[list[tuple[Any, Any]]] = [[] for _ in groups.options]
+    for param, grad in params_grads:
+        if grad is not None and not param.stop_gradient:
+            members[groups.group_of(param.name)].append((param, grad))
+    planned = tuple(
+        _read_group(options, pairs, multi_precision, skip)
+        for options, pairs in zip(groups.options, members)
+        if pairs
+    )
+    plan = UpdatePlan(tuple(group.plan for group in planned))
+    check_plan(plan)
+    return plan, planned
+
+
+def _read_group(
+    options: GroupOptions, pairs: list[tuple[Any, Any]], multi_precision: bool, skip: bool
+) -> PlannedGroup:
+    params, grads = zip(*pairs)
+    tensors = tuple(_read_tensor(options, param, grad, multi_precision) for param, grad in pairs)
+    plan = GroupPlan(
+        tensors,
+        options.beta1,
+        options.beta2,
+        options.epsilon,
+        _read_clip(options.grad_clip),
+        skip,
+    )
+    return PlannedGroup(plan, params, grads)
+
+
+def _read_tensor(options: GroupOptions, param: Any, grad: Any, multi_precision: bool) -> TensorPlan:
+    name = str(param.name)
+    if _is_sparse(grad):
+        raise UnsupportedError(
+            f"the gradient of parameter {name!r} is sparse (SelectedRows), which RAdam does not "
+            "support; build its Embedding with sparse=False"
+        )
+    shape = tuple(int(extent) for extent in param.shape)
+    if any(extent < 0 for extent in shape):
+        raise UnsupportedError(
+            f"parameter {name!r} has the shape {list(shape)}; every extent must be known"
+        )
+    param_dtype = _read_dtype(f"parameter {name!r}", param.dtype)
+    grad_dtype = _read_dtype(f"the gradient of parameter {name!r}", grad.dtype)
+    return TensorPlan(
+        name=name,
+        shape=shape,
+        param_dtype=param_dtype,
+        grad_dtype=grad_dtype,
+        moment_dtype=DType.FLOAT64 if param_dtype is DType.FLOAT64 else DType.FLOAT32,
+        master=multi_precision and param_dtype in _HALF,
+        lr_scale=_read_lr_scale(options, param),
+        decay=_read_decay(options, param),
+        need_clip=bool(getattr(param, "need_clip", True)),
+    )
+
+
+def _is_sparse(grad: Any) -> bool:
+    if isinstance(grad, paddle.pir.Value):
+        return bool(grad.is_selected_row_type())
+    if isinstance(grad, paddle.Tensor):
+        return bool(grad.is_selected_rows())
+    return bool(grad.type == core.VarDesc.VarType.SELECTED_ROWS)
+
+
+def _read_dtype(what: str, dtype: Any) -> DType:
+    text = str(dtype).rsplit(".", 1)[-1].lower()
+    text = {"fp64": "float64", "fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}.get(
+        text, text
+    )
+    known = {each.value: each for each in DType if each.is_float}
+    if text not in known:
+        raise UnsupportedError(
+            f"{what} has the type {dtype}, for which there is no kernel; there are kernels for "
+            + ", ".join(known)
+        )
+    return known[text]
+
+
+def _read_lr_scale(options: GroupOptions, param: Any) -> float:
+    if "learning_rate" in options.explicit:
+        return options.lr_scale
+    attributes = getattr(param, "optimize_attr", None) or {}
+    scale = attributes.get("learning_rate", 1.0)
+    if not isinstance(scale, (int, float)):
+        raise UnsupportedError(
+            f"parameter {param.name!r} has a learning rate of type {type(scale).__name__}; give a "
+            "number as ParamAttr(learning_rate=), which scales the optimizer's learning rate"
+        )
+    return float(scale)
+
+
+def _read_decay(options: GroupOptions, param: Any) -> Decay:
+    own = getattr(param, "regularizer", None)
+    if own is None or "weight_decay" in options.explicit:
+        own = options.weight_decay
+    if own is None:
+        return Decay()
+    # The exact classes: what a subclass changes would be lost.
+    kinds: dict[Any, DecayKind] = {L2Decay: DecayKind.L2, L1Decay: DecayKind.L1}
+    if type(own) in kinds:
+        coefficient = as_number(f"regularizer of parameter {param.name!r}", own._coeff)
+        return Decay(kinds[type(own)], coefficient)
+    if isinstance(own, (int, float)):
+        return Decay(DecayKind.L2, float(own))
+    raise UnsupportedError(
+        f"parameter {param.name!r} has a regularizer of type {type(own).__name__}; there are "
+        "kernels for L1Decay and L2Decay"
+    )
+
+
+def _read_clip(clip: Any) -> Clip:
+    if clip is None:
+        return Clip()
+    if type(clip) is ClipGradByGlobalNorm:
+        return Clip(ClipKind.GLOBAL_NORM, as_number("clip_norm", clip.clip_norm))
+    if type(clip) is ClipGradByNorm:
+        return Clip(ClipKind.NORM, as_number("clip_norm", clip.clip_norm))
+    if type(clip) is ClipGradByValue:
+        return Clip(ClipKind.VALUE, as_number("max", clip.max), as_number("min", clip.min))
+    raise UnsupportedError(
+        f"grad_clip is a {type(clip).__name__}; there are kernels for ClipGradByGlobalNorm, "
+        "ClipGradByNorm and ClipGradByValue"
+    )

@@ -1,0 +1,262 @@
+"""The optimizer: ``paddle.optimizer.RAdam`` on generated kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import paddle
+from paddle.base import framework
+from paddle.optimizer import Optimizer
+from paddle.optimizer.lr import LRScheduler
+
+from radam_codegen.codegen import KernelSource
+from radam_codegen.errors import ArgumentError, ProgramError, UnsupportedError
+from radam_codegen.frontend.arguments import (
+    check_beta,
+    check_clip,
+    check_decay,
+    check_epsilon,
+    check_learning_rate,
+    check_parameters,
+)
+from radam_codegen.frontend.groups import GroupOptions, Groups
+from radam_codegen.frontend.read_plan import PlannedGroup, read_plan
+from radam_codegen.frontend.selection import select_parameters
+from radam_codegen.ir.launch import LaunchSpec
+from radam_codegen.ir.plan import UpdatePlan
+from radam_codegen.program import kernels
+from radam_codegen.program.emit_ops import emit_build, emit_step
+from radam_codegen.program.executor_hook import install_executor_hook
+from radam_codegen.program.learning_rate import create_learning_rate
+from radam_codegen.program.state import GroupState, create_step_counts
+from radam_codegen.program.transaction import restored_on_failure
+
+__all__ = ["RAdam"]
+
+_TARGETS = ("auto", "c")
+
+
+class RAdam(Optimizer):  # type: ignore[misc]
+    r"""RAdam as one fused, generated kernel per parameter group.
+
+    Takes what :class:`paddle.optimizer.RAdam` takes, and means the same by it:
+
+    .. math::
+        m_t &= \beta_1 m_{t-1} + (1 - \beta_1) g_t \\
+        v_t &= \beta_2 v_{t-1} + (1 - \beta_2) g_t^2 \\
+        \rho_t &= \rho_\infty - 2 t \beta_2^t / (1 - \beta_2^t),
+            \quad \rho_\infty = 2 / (1 - \beta_2) - 1 \\
+        \theta_t &= \theta_{t-1} - \gamma \, \frac{m_t}{1 - \beta_1^t} \cdot
+            \begin{cases} r_t \sqrt{1 - \beta_2^t} / (\sqrt{v_t} + \epsilon)
+            & \rho_t > 5 \\ 1 & \text{otherwise} \end{cases} \\
+        r_t &= \sqrt{\frac{(\rho_t - 4)(\rho_t - 2) \rho_\infty}
+            {(\rho_\infty - 4)(\rho_\infty - 2) \rho_t}}
+
+    The gradient is clipped first; then the decay term is added to it. Formula: Liu et al., "On the
+    Variance of the Adaptive Learning Rate and Beyond", https://arxiv.org/abs/1908.03265, algorithm
+    2, with threshold and epsilon as Paddle documents them.
+
+    Args:
+        learning_rate: a float, or a scheduler.
+        beta1: decay rate of the first moment, in [0, 1).
+        beta2: decay rate of the second moment, in [0, 1).
+        epsilon: added to the root of the second moment, not negative.
+        parameters: parameters (or, in static mode, their names), or a list of groups, each a dict
+            with ``params`` and any of ``learning_rate`` (a factor), ``weight_decay``, ``beta1``,
+            ``beta2``, ``epsilon``, ``grad_clip``. None: all trainable parameters of the program.
+        weight_decay: coefficient of an L2 term, or ``paddle.regularizer.L1Decay`` / ``L2Decay``. A
+            parameter's own regularizer comes before it.
+        grad_clip: ``paddle.nn.ClipGradByGlobalNorm``, ``ClipGradByNorm`` or ``ClipGradByValue``.
+        name: prefix of the names of the optimizer's state.
+        multi_precision: keep float32 master weights of bfloat16 and float16 parameters.
+        target: ``"c"`` (compiled for this CPU), or ``"auto"``, which is the same on a CPU.
+
+    Raises:
+        ArgumentError: a number is out of range, a group lacks ``params``, or a parameter stands in
+            two groups. It is a ``ValueError``.
+        ArgumentTypeError: an argument has the wrong type. It is a ``TypeError``.
+
+    Examples:
+        >>> import numpy as np
+        >>> import paddle
+        >>> import radam_codegen as rc
+        >>> paddle.enable_static()
+        >>> main, startup = paddle.static.Program(), paddle.static.Program()
+        >>> with paddle.static.program_guard(main, startup):
+        ...     x = paddle.static.data("x", [4, 8], "float32")
+        ...     loss = paddle.mean(paddle.nn.Linear(8, 2)(x) ** 2)
+        ...     optimize_ops, params_grads = rc.RAdam(learning_rate=0.01).minimize(loss)
+        >>> exe = paddle.static.Executor(paddle.CPUPlace())
+        >>> _ = exe.run(startup)
+        >>> feed = {"x": np.ones([4, 8], "float32")}
+        >>> fetches = [loss, (optimize_ops, params_grads)]
+        >>> first = exe.run(main, feed=feed, fetch_list=fetches)[0]
+        >>> for _ in range(20):
+        ...     last = exe.run(main, feed=feed, fetch_list=fetches)[0]
+        >>> bool(last < first)
+        True
+    """
+
+    _moment1_acc_str = "moment1"
+    _moment2_acc_str = "moment2"
+
+    def __init__(
+        self,
+        learning_rate: float | LRScheduler = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        parameters: Sequence[Any] | None = None,
+        weight_decay: Any = None,
+        grad_clip: Any = None,
+        name: str | None = None,
+        *,
+        multi_precision: bool = False,
+        target: str = "auto",
+    ) -> None:
+        check_learning_rate(learning_rate)
+        defaults = GroupOptions(
+            beta1=check_beta("beta1", beta1),
+            beta2=check_beta("beta2", beta2),
+            epsilon=check_epsilon(epsilon),
+            grad_clip=check_clip(grad_clip),
+            weight_decay=check_decay("weight_decay", weight_decay),
+        )
+        if target not in _TARGETS:
+            raise ArgumentError(f"there is no target {target!r}; there are {', '.join(_TARGETS)}")
+        if framework.in_dygraph_mode():
+            raise UnsupportedError(
+                "radam_codegen.RAdam optimizes static programs; call paddle.enable_static() first, "
+                "or use paddle.optimizer.RAdam in dynamic graph mode"
+            )
+        self._groups = Groups(check_parameters(parameters), defaults)
+        # The base class reads types from the parameters, which names have none of.
+        members = self._groups.members
+        named = members is not None and any(isinstance(each, str) for each in members)
+        super().__init__(
+            learning_rate=learning_rate,
+            parameters=None if named else members,
+            weight_decay=defaults.weight_decay,
+            grad_clip=defaults.grad_clip,
+            name=name,
+        )
+        self._parameter_list = members
+        self.type = "radam_codegen"
+        self._multi_precision = multi_precision
+        self._plan: UpdatePlan | None = None
+
+    @property
+    def plan(self) -> UpdatePlan:
+        """What the last ``minimize`` or ``apply_gradients`` planned; its text is the IR's.
+
+        Raises:
+            ProgramError: neither has been called.
+        """
+        if self._plan is None:
+            raise ProgramError("there is no plan yet: call minimize() first")
+        return self._plan
+
+    def sources(self) -> list[KernelSource]:
+        """Return the source of each of the plan's kernels.
+
+        ``path`` is where it lies once the startup program has run, None before.
+        """
+        structures = dict.fromkeys(group.structure for group in self.plan.groups)
+        return [kernels.source_of(structure) for structure in structures]
+
+    def minimize(
+        self,
+        loss: Any,
+        startup_program: Any = None,
+        parameters: Sequence[Any] | None = None,
+        no_grad_set: Any = None,
+    ) -> tuple[list[Any], list[tuple[Any, Any]]]:
+        """Append the backward pass and the update to the program that ``loss`` is in.
+
+        Args:
+            loss: one element, float.
+            startup_program: where state is initialized and kernels are built; None: the default
+                startup program.
+            parameters: tensors or names to update; None: those given to the optimizer, or all.
+            no_grad_set: tensors or names that get no gradient.
+
+        Returns:
+            ``(optimize_ops, params_grads)``, which ``Executor.run`` takes in ``fetch_list``: it
+            then runs only what these, and the other fetches, need.
+
+        Raises:
+            ProgramError: a name is not a parameter of the program.
+            UnsupportedError: a gradient is sparse, or a type has no kernel.
+
+        Both programs are as before when this raises.
+        """
+        program = loss.block.program
+        startup = startup_program or paddle.static.default_startup_program()
+        chosen = select_parameters(program, parameters or self._parameter_list, no_grad_set)
+        with restored_on_failure(program, startup), paddle.static.program_guard(program, startup):
+            params_grads = self.backward(
+                loss, startup, parameters=chosen.parameters, no_grad_set=chosen.no_grad_set
+            )
+            optimize_ops = self.apply_gradients(params_grads)
+        return optimize_ops, params_grads
+
+    def apply_gradients(self, params_grads: Sequence[tuple[Any, Any]]) -> list[Any]:
+        """Append the update by given gradients to the current program.
+
+        Args:
+            params_grads: pairs of parameter and gradient; pairs without a gradient are left out.
+
+        Returns:
+            The operators that do the update, one per group.
+        """
+        main = paddle.static.default_main_program()
+        startup = paddle.static.default_startup_program()
+        plan, planned = read_plan(params_grads, self._groups, multi_precision=self._multi_precision)
+        kernels.operator()  # a program can hold the operator only once Paddle knows it
+        with restored_on_failure(main, startup):
+            learning_rate = create_learning_rate(self, main)
+            operations = [self._emit(main, startup, group, learning_rate) for group in planned]
+        install_executor_hook()
+        self._plan = plan
+        return operations
+
+    def _apply_optimize(
+        self,
+        loss: Any,
+        startup_program: Any,
+        params_grads: Any,
+        param_group_idx: int = 0,
+    ) -> list[Any]:
+        program = loss.block.program
+        startup = startup_program or paddle.static.default_startup_program()
+        with paddle.static.program_guard(program, startup):
+            return self.apply_gradients(params_grads)
+
+    def _emit(self, main: Any, startup: Any, group: PlannedGroup, learning_rate: Any) -> Any:
+        state = self._create_state(group)
+        launch = LaunchSpec.from_group(group.plan)
+        key, text = launch.key, launch.to_text()
+        emit_build(startup, state.step, key, text)
+        return emit_step(
+            main,
+            group.params,
+            group.grads,
+            state.moment1,
+            state.moment2,
+            state.step,
+            learning_rate,
+            key=key,
+            launch=text,
+        )
+
+    def _create_state(self, group: PlannedGroup) -> GroupState:
+        dtypes = [getattr(paddle, tensor.moment_dtype.value) for tensor in group.plan.tensors]
+        moments = [
+            tuple(
+                self._add_accumulator(name, param, dtype)
+                for param, dtype in zip(group.params, dtypes)
+            )
+            for name in (self._moment1_acc_str, self._moment2_acc_str)
+        ]
+        return GroupState(moments[0], moments[1], create_step_counts(group))

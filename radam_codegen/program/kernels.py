@@ -1,0 +1,71 @@
+"""Kernels in this process: from the launch text of an operator to a registered group."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+
+from radam_codegen import config
+from radam_codegen.codegen import KernelSource, render
+from radam_codegen.ir.launch import LaunchSpec
+from radam_codegen.ir.plan import KernelStructure
+from radam_codegen.passes import lower_structure
+from radam_codegen.program.operator import ensure_operator
+from radam_codegen.runtime import (
+    GroupNumbers,
+    LoadedKernel,
+    OperatorLibrary,
+    TensorNumbers,
+    load_kernel,
+)
+from radam_codegen.toolchain import build_kernel
+
+__all__ = ["operator", "source_of"]
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A kernel that is loaded, with the source that it was compiled from."""
+
+    kernel: LoadedKernel
+    source: KernelSource
+
+
+_lock = threading.Lock()
+_structure_locks: dict[KernelStructure, threading.Lock] = {}
+_ready: dict[KernelStructure, _Ready] = {}
+
+
+def operator() -> OperatorLibrary:
+    """Return the operator library, registered with Paddle and able to have kernels built."""
+    return ensure_operator(_build_group)
+
+
+def source_of(structure: KernelStructure) -> KernelSource:
+    """Return the source of a kernel; its ``path`` is None until it has been compiled here."""
+    ready = _ready.get(structure)
+    return render(lower_structure(structure)) if ready is None else ready.source
+
+
+def _build_group(key: int, launch: str) -> None:
+    """Build, load and register the group of an operator; called when a program runs."""
+    spec = LaunchSpec.from_text(launch)
+    numbers = GroupNumbers(spec.beta1, spec.beta2, spec.epsilon, spec.clip_bound, spec.clip_lower)
+    tensors = [
+        TensorNumbers(each.lr_scale, each.decay, each.need_clip, each.body) for each in spec.tensors
+    ]
+    operator().register(key, _kernel(spec.structure), numbers, tensors)
+
+
+def _kernel(structure: KernelStructure) -> LoadedKernel:
+    """Return the loaded kernel for a structure; threads that want the same one wait for one."""
+    with _lock:
+        structure_lock = _structure_locks.setdefault(structure, threading.Lock())
+    with structure_lock:
+        if structure not in _ready:
+            source = render(lower_structure(structure))
+            built = build_kernel(source, config.current())
+            _ready[structure] = _Ready(
+                load_kernel(built.library), replace(source, path=built.source)
+            )
+        return _ready[structure].kernel

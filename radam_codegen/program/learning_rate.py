@@ -1,0 +1,48 @@
+"""The learning rate as a variable of a program, written by a scheduler or once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paddle.base.layer_helper import LayerHelper
+from paddle.optimizer import Optimizer
+from paddle.optimizer.lr import LRScheduler
+
+from radam_codegen.program.schedulers import attach_scheduler
+
+__all__ = ["create_learning_rate"]
+
+_PLACES = ("lr_scheduler", "lr_var", "lr_name")
+
+
+def create_learning_rate(optimizer: Optimizer, program: Any) -> Any:
+    """Have an optimizer create its learning rate in the current programs, once per program.
+
+    Paddle gives the program's only place for a scheduler to the last optimizer; here all of them
+    keep theirs.
+
+    Args:
+        optimizer: whose learning rate it is.
+        program: the current main program.
+
+    Returns:
+        The learning rate's variable (legacy) or value (PIR): shape [], float.
+    """
+    present = optimizer._global_learning_rate(program)
+    if present is not None:
+        return present
+    if optimizer.helper is None:
+        optimizer.helper = LayerHelper(type(optimizer).__name__)
+    places = {name: getattr(program, name) for name in _PLACES if hasattr(program, name)}
+    optimizer._create_global_learning_rate()
+    variable = optimizer._global_learning_rate(program)
+    scheduler = optimizer._learning_rate
+    if isinstance(scheduler, LRScheduler):
+        name = scheduler._var_name
+        for place in _PLACES:
+            if place in places:
+                setattr(program, place, places[place])
+            elif hasattr(program, place):
+                delattr(program, place)
+        attach_scheduler(program, scheduler, variable, name)
+    return variable
