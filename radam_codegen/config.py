@@ -67,7 +67,7 @@ def _cache_dir(text: str | None) -> Path:
     try:
         path = Path(text).expanduser().absolute()
         is_other_file = path.exists() and not path.is_dir()
-    except (RuntimeError, OSError, ValueError) as error:
+    except (RuntimeError, OSError) as error:
         raise ConfigError(f"{CACHE_DIR}={text!r} cannot be used as a path: {error}.") from error
     if is_other_file:
         raise ConfigError(f"{CACHE_DIR}={text!r} is a file; set it to a folder (new or existing).")

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+from toolchain.conftest import CountingCompiler
+
+from radam_codegen.errors import CompilerNotFoundError
+from radam_codegen.toolchain import find_c_compiler, find_cxx_compiler
+from radam_codegen.toolchain.compiler import _cpu_words, _native_flags
+
+
+def script(path: Path, text: str) -> str:
+    path.write_text("#!/bin/sh\n" + text)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+def test_finds_a_compiler_on_the_path() -> None:
+    compiler = find_c_compiler()
+    assert Path(compiler.command[0]).is_absolute()
+    assert compiler.path == compiler.path.resolve()
+    assert "version" in compiler.version
+    assert find_cxx_compiler().command != compiler.command
+
+
+def test_native_is_spelled_out() -> None:
+    flags = find_c_compiler("gcc").native_flags
+    assert any(flag.startswith("-march=") for flag in flags)
+    assert "-march=native" not in flags
+    if os.uname().machine == "x86_64":
+        assert "-mavx2" in flags or "-mno-avx2" in flags
+        assert any(flag.startswith("--param=l1-cache-size=") for flag in flags)
+
+
+def test_native_is_spelled_out_as_clang_prints_it() -> None:
+    text = (
+        "clang version 17.0.6\nTarget: x86_64-pc-linux-gnu\n"
+        ' "/usr/lib/llvm-17/bin/clang" "-cc1" "-triple" "x86_64-pc-linux-gnu" "-E"'
+        ' "-main-file-name" "null" "-mrelocation-model" "pic"'
+        ' "-target-cpu" "znver3" "-target-feature" "+avx2"'
+        ' "-target-feature" "-avx512f" "-x" "c" "/dev/null"\n'
+    )
+    assert _native_flags(text) == (
+        "-target-cpu=znver3",
+        "-target-feature=+avx2",
+        "-target-feature=-avx512f",
+    )
+
+
+def test_other_machines_have_flags_too() -> None:
+    words = ["-mlittle-endian", "-mabi=lp64", "-mcpu=neoverse-n1+crypto", "-dumpbase", "null"]
+    assert _cpu_words(words) == words[:3]
+
+
+def test_a_command_may_have_arguments(cc: CountingCompiler) -> None:
+    compiler = find_c_compiler(f"'{cc.path}' -m64")
+    assert compiler.command == (str(cc.path), "-m64")
+    assert compiler.identity != find_c_compiler(str(cc.path)).identity
+
+
+def test_one_call_tells_it_all_and_is_not_repeated(cc: CountingCompiler) -> None:
+    first = find_c_compiler(str(cc.path))
+    assert find_c_compiler(str(cc.path)) == first
+    assert cc.calls("probe") == 1
+
+
+def test_a_replaced_compiler_is_asked_again(tmp_path: Path) -> None:
+    path = tmp_path / "cc"
+    first = find_c_compiler(script(path, 'exec gcc "$@"\n'))
+    second = find_c_compiler(script(path, 'echo "my version 2.0" >&2; exec gcc "$@"\n'))
+    assert first.identity != second.identity
+
+
+def test_links_are_followed(tmp_path: Path) -> None:
+    link = tmp_path / "my-cc"
+    found = shutil.which("gcc")
+    assert found is not None
+    link.symlink_to(found)
+    assert find_c_compiler(str(link)).path == find_c_compiler("gcc").path
+
+
+def test_a_compiler_without_native_is_used_without(tmp_path: Path) -> None:
+    refuses = (
+        'case "$*" in *-march=native*) echo "error: bad value" >&2; exit 1;; esac; exec gcc "$@"'
+    )
+    compiler = find_c_compiler(script(tmp_path / "cc", refuses))
+    assert compiler.native_flags == ()
+    assert "version" in compiler.version
+
+
+def test_a_missing_compiler_says_what_was_looked_for() -> None:
+    with pytest.raises(CompilerNotFoundError, match=r"'no-such-cc'.*CC='no-such-cc -O2'.*install"):
+        find_c_compiler("no-such-cc -O2")
+    with pytest.raises(CompilerNotFoundError, match="CXX='no-such-cxx'"):
+        find_cxx_compiler("no-such-cxx")
+
+
+def test_an_empty_path_says_what_was_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(CompilerNotFoundError, match="none of cc, gcc, clang is on the path"):
+        find_c_compiler()
+
+
+def test_a_broken_compiler_shows_what_it_says(tmp_path: Path) -> None:
+    with pytest.raises(CompilerNotFoundError, match="does not work: license expired"):
+        find_c_compiler(script(tmp_path / "cc", "echo 'license expired' >&2; exit 3\n"))

@@ -1,0 +1,171 @@
+"""The launcher covers every element once, in order, in parts of nearly equal size."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cffi import FFI
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from radam_codegen._resources import include_dir
+from radam_codegen.runtime.interface import ffi as ffi_of_headers
+
+CHUNK = 16384
+
+SOURCE = """
+#include <radam_codegen/launcher.h>
+int64_t count_chunks(const radam_tensor *t, int64_t n) { return radam_count_chunks(t, n); }
+int64_t fill_chunks(const radam_tensor *t, int64_t n, radam_chunk *c) {
+    return radam_fill_chunks(t, n, c);
+}
+int32_t count_parts(int64_t e, int64_t c, int32_t m) { return radam_count_parts(e, c, m); }
+void split_chunks(const radam_chunk *c, int64_t n, int64_t e, int32_t p, int64_t *b) {
+    radam_split_chunks(c, n, e, p, b);
+}
+int32_t launch(const radam_kernel *k, const radam_group *g, const int64_t *b, int32_t p,
+               radam_parallel_for f) {
+    return radam_launch(k, g, b, p, f);
+}
+"""
+
+DECLARATIONS = """
+int64_t count_chunks(const radam_tensor *t, int64_t n);
+int64_t fill_chunks(const radam_tensor *t, int64_t n, radam_chunk *c);
+int32_t count_parts(int64_t e, int64_t c, int32_t m);
+void split_chunks(const radam_chunk *c, int64_t n, int64_t e, int32_t p, int64_t *b);
+typedef void (*radam_parallel_for)(void (*body)(void *data, int32_t part), void *data,
+                                   int32_t parts);
+int32_t launch(const radam_kernel *k, const radam_group *g, const int64_t *b, int32_t p,
+               radam_parallel_for f);
+"""
+
+Launcher = tuple[FFI, Any]
+
+
+@pytest.fixture(scope="module")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Launcher:
+    folder = tmp_path_factory.mktemp("launcher")
+    (folder / "launcher.c").write_text(SOURCE)
+    strict = ["-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
+    subprocess.run(
+        [
+            *("cc", *strict, "-O2", "-fPIC", "-shared", "-I", str(include_dir())),
+            *("launcher.c", "-o", "launcher.so", "-lm"),
+        ],
+        cwd=folder,
+        check=True,
+    )
+    ffi = FFI()
+    ffi.include(ffi_of_headers())
+    ffi.cdef(DECLARATIONS)
+    return ffi, ffi.dlopen(str(folder / "launcher.so"))
+
+
+def test_the_headers_are_cxx_too(tmp_path: Path) -> None:
+    (tmp_path / "all.cc").write_text(
+        "#include <radam_codegen/launcher.h>\n#include <radam_codegen/operator.h>\n"
+    )
+    strict = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-fsyntax-only"]
+    subprocess.run(["c++", *strict, "-I", str(include_dir()), "all.cc"], cwd=tmp_path, check=True)
+
+
+def lay_out(launcher: Launcher, numels: list[int]) -> tuple[Any, int, int]:
+    ffi, library = launcher
+    tensors = ffi.new("radam_tensor[]", [{"numel": numel} for numel in numels])
+    count = library.count_chunks(tensors, len(numels))
+    chunks = ffi.new("radam_chunk[]", count + 1)
+    chunks[count].tensor = -7
+    elements = library.fill_chunks(tensors, len(numels), chunks)
+    assert chunks[count].tensor == -7
+    return chunks, count, elements
+
+
+NUMELS = st.lists(
+    st.one_of(st.integers(0, 5), st.integers(CHUNK - 2, CHUNK + 2), st.integers(0, 10 * CHUNK)),
+    max_size=30,
+)
+
+
+@settings(deadline=None)
+@given(NUMELS)
+def test_chunks_cover_every_element_once_and_in_order(
+    launcher: Launcher, numels: list[int]
+) -> None:
+    chunks, count, elements = lay_out(launcher, numels)
+    covered = [(chunks[c].tensor, chunks[c].begin, chunks[c].end) for c in range(count)]
+    expected = [
+        (tensor, begin, min(begin + CHUNK, numel))
+        for tensor, numel in enumerate(numels)
+        for begin in range(0, numel, CHUNK)
+    ]
+    assert covered == expected
+    assert elements == sum(numels)
+
+
+@settings(deadline=None)
+@given(NUMELS, st.integers(1, 9))
+def test_parts_are_contiguous_and_even(launcher: Launcher, numels: list[int], parts: int) -> None:
+    ffi, library = launcher
+    chunks, count, elements = lay_out(launcher, numels)
+    bounds = ffi.new("int64_t[]", parts + 1)
+    library.split_chunks(chunks, count, elements, parts, bounds)
+    cuts = list(bounds)
+    assert cuts[0] == 0
+    assert cuts[-1] == count
+    assert cuts == sorted(cuts)
+    for part in range(parts):
+        size = sum(chunks[c].end - chunks[c].begin for c in range(cuts[part], cuts[part + 1]))
+        assert abs(size - elements / parts) <= CHUNK
+
+
+def test_small_groups_run_on_one_thread(launcher: Launcher) -> None:
+    _, library = launcher
+    assert library.count_parts(32767, 300, 8) == 1
+    assert library.count_parts(32768, 300, 8) == 8
+    assert library.count_parts(32768, 2, 8) == 2
+    assert library.count_parts(0, 0, 8) == 1
+    assert library.count_parts(10**9, 70000, 0) == 1
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("with_reduce", [False, True])
+@pytest.mark.parametrize("skip", [False, True])
+def test_phases_run_in_order(launcher: Launcher, parts: int, with_reduce: bool, skip: bool) -> None:
+    ffi, library = launcher
+    calls: list[tuple[Any, ...]] = []
+    phase = "void(const radam_group *, int64_t, int64_t)"
+
+    @ffi.callback(phase)
+    def reduce(group: Any, begin: int, end: int) -> None:
+        calls.append(("reduce", begin, end))
+
+    @ffi.callback("int32_t(const radam_group *)")
+    def scalar(group: Any) -> int:
+        calls.append(("scalar",))
+        return int(not skip)
+
+    @ffi.callback(phase)
+    def each(group: Any, begin: int, end: int) -> None:
+        calls.append(("each", begin, end))
+
+    @ffi.callback("void(void (*)(void *, int32_t), void *, int32_t)")
+    def backwards(body: Any, data: Any, count: int) -> None:
+        for part in reversed(range(count)):
+            body(data, part)
+
+    kernel = ffi.new("radam_kernel *", {"scalar": scalar, "each": each})
+    if with_reduce:
+        kernel.reduce = reduce
+    group = ffi.new("radam_group *")
+    bounds = ffi.new("int64_t[]", [0, 5] if parts == 1 else [0, 2, 2, 5])
+    done = library.launch(kernel, group, bounds, parts, backwards)
+    ranges = [(0, 5)] if parts == 1 else [(2, 5), (0, 2)]
+    expected: list[tuple[Any, ...]] = [("reduce", *each) for each in ranges if with_reduce]
+    expected.append(("scalar",))
+    expected += [("each", *each) for each in ranges if not skip]
+    assert calls == expected
+    assert done == int(not skip)
