@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from paddle.base import core
-from paddle.base.framework import Operator, Variable
+from paddle.base.framework import Block, Operator, Variable
+from paddle.base.proto import framework_pb2
 from paddle.static import CompiledProgram, Executor
 
 from radam_codegen.errors import ArgumentTypeError, ProgramError
@@ -68,7 +69,13 @@ def prune_legacy_program(
     # Paddle prunes a compiled program in place.
     subject = copy.copy(program) if isinstance(program, CompiledProgram) else program
     pruned = prune_program(subject, dict.fromkeys(feed_names), list(names), targets)
+    if not isinstance(program, CompiledProgram):  # whose graph is made already
+        _renumber_forward_blocks(original, pruned)
     block = underlying_program(pruned).global_block()
+    for name in names:
+        # Gone with the ops around it; it may still be fed, or be state of what was dropped.
+        if not block.has_var(name) and original.global_block().has_var(name):
+            block._clone_variable(original.global_block().var(name))
     return LegacyPruned(
         program=pruned,
         fetch_list=names,
@@ -144,6 +151,37 @@ def _updates_parameter(op: Any) -> bool:
 
 def _is_temporary(block: Any, name: str) -> bool:
     return block.has_var(name) and not block.var(name).persistable
+
+
+def _renumber_forward_blocks(original: Any, pruned: Any) -> None:
+    """Let the blocks of gradients refer to forward blocks by their new numbers."""
+    kept: dict[int, int] = {}  # number in the original: number in the pruned program
+    candidates = iter(original.blocks)
+    for block in pruned.blocks:
+        # Pruning keeps the order of blocks, and within a block may drop variables but not add any.
+        names = block.vars.keys()
+        for candidate in candidates:
+            if names <= candidate.vars.keys():
+                kept[candidate.idx] = block.idx
+                break
+    proto = framework_pb2.ProgramDesc.FromString(pruned.desc.serialize_to_string())
+    stale = [
+        block
+        for block in proto.blocks
+        if kept.get(block.forward_block_idx, block.forward_block_idx) != block.forward_block_idx
+    ]
+    if not stale:
+        return
+    for block in stale:
+        block.forward_block_idx = kept[block.forward_block_idx]
+    # The number can be set only once in a program, so the program is made again, as Paddle made it.
+    pruned.desc = core.ProgramDesc(proto.SerializeToString())
+    pruned.blocks = [Block(pruned, index) for index in range(pruned.desc.num_blocks())]
+    pruned._sync_with_cpp()
+    pruned._copy_param_info_from(original)
+    pruned._copy_data_info_from(original, {new: old for old, new in kept.items()})
+    pruned._copy_dist_param_info_from(original)
+    pruned._copy_operator_info_from(original)
 
 
 def _required_feeds(block: Any) -> list[str]:

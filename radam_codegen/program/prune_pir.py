@@ -30,7 +30,12 @@ __all__ = ["PirPruned", "feedable_names", "is_optimizer_op", "prune_pir_program"
 
 _FEEDS = ("pd_op.data", "pd_op.feed")
 _VECTOR_VIEWS = ("builtin.split", "builtin.slice")
-_STATISTICS = ("pd_op.batch_norm_", "pd_op.sync_batch_norm_")
+_STATISTICS = {
+    "pd_op.batch_norm_": ("mean", "variance"),
+    "pd_op.sync_batch_norm_": ("mean", "variance"),
+    "pd_op.batch_norm_grad": ("mean_out", "variance_out"),
+    "pd_op.sync_batch_norm_grad": ("mean_out", "variance_out"),
+}
 _OPTIMIZE_ROLE = 2
 
 
@@ -327,13 +332,14 @@ def _exists(value: Any) -> bool:
 
 
 def _statistics_of(op: Any) -> set[str]:
-    if op.name() not in _STATISTICS:
-        return set()
-    attrs = op.attrs()
+    """Return the running statistics among an op's operands, if it does not compute with them."""
+    statistics = _STATISTICS.get(op.name(), ())
+    attrs = op.attrs() if statistics else {}
     if attrs.get("is_test") or attrs.get("use_global_stats"):
         return set()
-    names = op.get_input_names()
-    return {op.operand_source(names.index(name)).id for name in ("mean", "variance")}
+    names = op.get_input_names() if statistics else []
+    operands = [op.operand_source(names.index(name)) for name in statistics if name in names]
+    return {value.id for value in operands if _exists(value)}
 
 
 def _drop_unread_pushes(ops: Sequence[Any]) -> None:
