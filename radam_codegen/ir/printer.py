@@ -44,7 +44,7 @@ def format_op(op: Op) -> str:
     elif op.kind is OpKind.STORE_STEP:
         text = f"store_step {operands}"
     elif op.attr is not None:
-        attr = op.attr if isinstance(op.attr, str) else json.dumps(op.attr)
+        attr = op.attr if isinstance(op.attr, str) else repr(op.attr).lower()
         text = f"{op.kind} {attr}" + (f", {operands}" if operands else "")
     else:
         text = f"{op.kind}({operands})" if operands else str(op.kind)

@@ -69,8 +69,9 @@ HOSTILE_NAMES = (
 _BETAS = st.sampled_from((0.0, 0.5, 0.9, 0.95, 0.99, 0.999, 0.9999)) | st.floats(0.0, 0.9999)
 
 
-def _positive(largest: float) -> st.SearchStrategy[float]:
-    return st.floats(min_value=1e-3, max_value=largest)
+def _number(smallest: float, largest: float) -> st.SearchStrategy[float]:
+    """Numbers that are zero or not so small that their squares underflow in float32."""
+    return st.floats(smallest, largest).map(lambda x: x if abs(x) >= 1e-6 else 0.0)
 
 
 def names() -> st.SearchStrategy[str]:
@@ -85,7 +86,7 @@ def names() -> st.SearchStrategy[str]:
 def decays() -> st.SearchStrategy[Decay]:
     """Every kind of decay."""
     return st.just(Decay()) | st.builds(
-        Decay, st.sampled_from((DecayKind.L2, DecayKind.L1)), st.floats(0.0, 0.5)
+        Decay, st.sampled_from((DecayKind.L2, DecayKind.L1)), _number(0.0, 0.5)
     )
 
 
@@ -95,9 +96,9 @@ def clips(draw: st.DrawFn) -> Clip:
     kind = draw(st.sampled_from(tuple(ClipKind)))
     if kind is ClipKind.NONE:
         return Clip()
-    bound = draw(_positive(10.0))
+    bound = draw(_number(1e-3, 10.0))
     if kind is ClipKind.VALUE:
-        return Clip(kind, bound, draw(st.floats(-10.0, bound)))
+        return Clip(kind, bound, draw(_number(-10.0, bound)))
     return Clip(kind, bound)
 
 
@@ -115,7 +116,7 @@ def _tensor_plans(draw: st.DrawFn, name: str, max_numel: int) -> TensorPlan:
         grad_dtype=grad,
         moment_dtype=moment,
         master=master,
-        lr_scale=draw(st.sampled_from((1.0, 0.5, 2.0)) | st.floats(0.0, 4.0)),
+        lr_scale=draw(st.sampled_from((1.0, 0.5, 2.0)) | _number(0.0, 4.0)),
         decay=draw(decays()),
         need_clip=draw(st.booleans()),
     )
@@ -129,7 +130,7 @@ def group_plans(draw: st.DrawFn, tensor_names: list[str], max_numel: int = 40) -
         tensors=tensors,
         beta1=draw(_BETAS),
         beta2=draw(_BETAS),
-        epsilon=draw(st.sampled_from((1e-8, 1e-6, 0.0)) | st.floats(0.0, 1e-2)),
+        epsilon=draw(st.sampled_from((1e-8, 1e-6, 0.0)) | _number(0.0, 1e-2)),
         clip=draw(clips()),
         skip=draw(st.booleans()),
     )
