@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import paddle
-from paddle.base import framework
+from paddle.base import core, framework
 from paddle.optimizer import Optimizer
 from paddle.optimizer.lr import LRScheduler
 
@@ -21,15 +21,12 @@ from radam_codegen.frontend.arguments import (
     check_parameters,
 )
 from radam_codegen.frontend.groups import GroupOptions, Groups
-from radam_codegen.frontend.read_plan import PlannedGroup, read_plan
 from radam_codegen.frontend.selection import select_parameters
-from radam_codegen.ir.launch import LaunchSpec
 from radam_codegen.ir.plan import UpdatePlan
 from radam_codegen.program import kernels
-from radam_codegen.program.emit_ops import emit_build, emit_step
-from radam_codegen.program.executor_hook import install_executor_hook
-from radam_codegen.program.learning_rate import create_learning_rate
-from radam_codegen.program.state import GroupState, create_step_counts
+from radam_codegen.program.append_update import append_update
+from radam_codegen.program.dygraph import DygraphStepper
+from radam_codegen.program.state import StateMaker
 from radam_codegen.program.transaction import restored_on_failure
 
 __all__ = ["RAdam"]
@@ -125,11 +122,6 @@ class RAdam(Optimizer):  # type: ignore[misc]
         )
         if target not in _TARGETS:
             raise ArgumentError(f"there is no target {target!r}; there are {', '.join(_TARGETS)}")
-        if framework.in_dygraph_mode():
-            raise UnsupportedError(
-                "radam_codegen.RAdam optimizes static programs; call paddle.enable_static() first, "
-                "or use paddle.optimizer.RAdam in dynamic graph mode"
-            )
         self._groups = Groups(check_parameters(parameters), defaults)
         # The base class reads types from the parameters, which names have none of.
         members = self._groups.members
@@ -145,16 +137,18 @@ class RAdam(Optimizer):  # type: ignore[misc]
         self.type = "radam_codegen"
         self._multi_precision = multi_precision
         self._plan: UpdatePlan | None = None
+        self._state = StateMaker(self)
+        self._stepper = DygraphStepper()
 
     @property
     def plan(self) -> UpdatePlan:
-        """What the last ``minimize`` or ``apply_gradients`` planned; its text is the IR's.
+        """What the last ``minimize``, ``apply_gradients`` or ``step`` planned.
 
         Raises:
-            ProgramError: neither has been called.
+            ProgramError: none of them has been called.
         """
         if self._plan is None:
-            raise ProgramError("there is no plan yet: call minimize() first")
+            raise ProgramError("there is no plan yet: call minimize() or step() first")
         return self._plan
 
     def sources(self) -> list[KernelSource]:
@@ -174,6 +168,8 @@ class RAdam(Optimizer):  # type: ignore[misc]
     ) -> tuple[list[Any], list[tuple[Any, Any]]]:
         """Append the backward pass and the update to the program that ``loss`` is in.
 
+        In dynamic graph, where ``loss.backward()`` has been called, update the parameters instead.
+
         Args:
             loss: one element, float.
             startup_program: where state is initialized and kernels are built; None: the default
@@ -183,7 +179,8 @@ class RAdam(Optimizer):  # type: ignore[misc]
 
         Returns:
             ``(optimize_ops, params_grads)``, which ``Executor.run`` takes in ``fetch_list``: it
-            then runs only what these, and the other fetches, need.
+            then runs only what these, and the other fetches, need. In dynamic graph there are no
+            operators.
 
         Raises:
             ProgramError: a name is not a parameter of the program.
@@ -191,6 +188,9 @@ class RAdam(Optimizer):  # type: ignore[misc]
 
         Both programs are as before when this raises.
         """
+        if framework.in_dygraph_mode():
+            params_grads = self.backward(loss, parameters=parameters, no_grad_set=no_grad_set)
+            return self.apply_gradients(params_grads), params_grads
         program = loss.block.program
         startup = startup_program or paddle.static.default_startup_program()
         chosen = select_parameters(program, parameters or self._parameter_list, no_grad_set)
@@ -202,24 +202,57 @@ class RAdam(Optimizer):  # type: ignore[misc]
         return optimize_ops, params_grads
 
     def apply_gradients(self, params_grads: Sequence[tuple[Any, Any]]) -> list[Any]:
-        """Append the update by given gradients to the current program.
+        """Append the update by given gradients to the current program; in dynamic graph, do it.
 
         Args:
             params_grads: pairs of parameter and gradient; pairs without a gradient are left out.
 
         Returns:
-            The operators that do the update, one per group.
+            The operators that do the update, one per group; none in dynamic graph.
         """
-        main = paddle.static.default_main_program()
-        startup = paddle.static.default_startup_program()
-        plan, planned = read_plan(params_grads, self._groups, multi_precision=self._multi_precision)
-        kernels.operator()  # a program can hold the operator only once Paddle knows it
-        with restored_on_failure(main, startup):
-            learning_rate = create_learning_rate(self, main)
-            operations = [self._emit(main, startup, group, learning_rate) for group in planned]
-        install_executor_hook()
-        self._plan = plan
-        return operations
+        if framework.in_dygraph_mode():
+            self._step([pair for pair in params_grads if pair[1] is not None])
+            return []
+        update = append_update(self, self._groups, self._state, params_grads)
+        self._plan = update.plan
+        return list(update.operations)
+
+    @paddle.no_grad()  # type: ignore[untyped-decorator]
+    def step(self) -> None:
+        """Update every parameter that has a gradient. Dynamic graph only.
+
+        Raises:
+            UnsupportedError: a gradient is sparse or a type has no kernel; nothing was updated.
+                Also inside of ``paddle.jit.to_static``.
+        """
+        if paddle.base.dygraph.base.in_to_static_mode():
+            raise UnsupportedError(
+                "RAdam.step() cannot be traced by paddle.jit.to_static, as the kernel is called "
+                "outside of Paddle's operators; trace the forward pass alone and call step() in "
+                "dynamic graph, or build a static program"
+            )
+        if not framework.in_dygraph_mode():
+            raise ProgramError(
+                "step() is for dynamic graph; in static mode call minimize() and run the program"
+            )
+        params = [each for each in self._parameter_list if not each.stop_gradient]
+        self._step([pair for pair in zip(params, _gradients(params)) if pair[1] is not None])
+
+    def _step(self, pairs: Sequence[tuple[Any, Any]]) -> None:
+        pairs = [pair for pair in pairs if not pair[0].stop_gradient]
+        if not pairs:
+            return
+        params, grads = zip(*pairs)
+        found_inf = self._get_auxiliary_var("found_inf")
+        self._plan = self._stepper.step(
+            params,
+            grads,
+            self._groups,
+            self._state.of_parameter,
+            float(self.get_lr()),
+            multi_precision=self._multi_precision,
+            found_inf=None if found_inf is None else bool(found_inf),
+        )
 
     def _apply_optimize(
         self,
@@ -228,35 +261,18 @@ class RAdam(Optimizer):  # type: ignore[misc]
         params_grads: Any,
         param_group_idx: int = 0,
     ) -> list[Any]:
+        if framework.in_dygraph_mode():
+            return self.apply_gradients(params_grads)
         program = loss.block.program
         startup = startup_program or paddle.static.default_startup_program()
         with paddle.static.program_guard(program, startup):
             return self.apply_gradients(params_grads)
 
-    def _emit(self, main: Any, startup: Any, group: PlannedGroup, learning_rate: Any) -> Any:
-        state = self._create_state(group)
-        launch = LaunchSpec.from_group(group.plan)
-        key, text = launch.key, launch.to_text()
-        emit_build(startup, state.step, key, text)
-        return emit_step(
-            main,
-            group.params,
-            group.grads,
-            state.moment1,
-            state.moment2,
-            state.step,
-            learning_rate,
-            key=key,
-            launch=text,
-        )
 
-    def _create_state(self, group: PlannedGroup) -> GroupState:
-        dtypes = [getattr(paddle, tensor.moment_dtype.value) for tensor in group.plan.tensors]
-        moments = [
-            tuple(
-                self._add_accumulator(name, param, dtype)
-                for param, dtype in zip(group.params, dtypes)
-            )
-            for name in (self._moment1_acc_str, self._moment2_acc_str)
-        ]
-        return GroupState(moments[0], moments[1], create_step_counts(group))
+def _gradients(params: Sequence[Any]) -> list[Any]:
+    """Gradients of parameters; what mixed precision keeps as ``main_grad`` comes first."""
+    grads = core.eager.get_all_grads(list(params))
+    return [
+        grad if main_grad is None else main_grad
+        for grad, main_grad in zip(grads, (getattr(each, "main_grad", None) for each in params))
+    ]

@@ -98,8 +98,8 @@ def check_clip(value: Any) -> GradientClipBase | None:
     return value
 
 
-def check_decay(name: str, value: Any) -> WeightDecayRegularizer | float | None:
-    """A coefficient (L2), a regularizer, or None.
+def check_decay(name: str, value: Any) -> Any:
+    """A coefficient (L2), a tensor that holds one (read at every step), a regularizer, or None.
 
     Raises:
         ArgumentError: the coefficient is negative or not finite.
@@ -112,7 +112,8 @@ def check_decay(name: str, value: Any) -> WeightDecayRegularizer | float | None:
         if coefficient is not None:
             _check_coefficient(name, as_number(f"{name} coefficient", coefficient))
         return value
-    return _check_coefficient(name, as_number(name, value))
+    number = _check_coefficient(name, as_number(name, value))
+    return value if isinstance(value, paddle.Tensor) else number
 
 
 def _check_coefficient(name: str, number: float) -> float:

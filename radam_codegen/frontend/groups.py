@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from radam_codegen.errors import ArgumentError
 from radam_codegen.frontend.arguments import GROUP_OPTIONS, as_list, as_number
 from radam_codegen.frontend.names import name_of
 
@@ -45,13 +46,30 @@ class Groups:
             members = [list(parameters)] if parameters is not None else []
         #: All parameters in order, as they were given; None where all of a program are meant.
         self.members = [each for group in members for each in group] if members else None
-        self._group_of = {
-            name_of(each): index for index, group in enumerate(members) for each in group
+        #: Number of parameters in each group.
+        self.sizes = tuple(map(len, members))
+        self._places = {
+            name_of(each): (group, index)
+            for group, listed in enumerate(members)
+            for index, each in enumerate(listed)
         }
 
     def group_of(self, name: str) -> int:
         """Index of the group that a parameter belongs to; the first takes those in none."""
-        return self._group_of.get(name, 0)
+        return self._places.get(name, (0, 0))[0]
+
+    def place_of(self, name: str) -> tuple[int, int]:
+        """Index of a parameter's group, and its own index in there.
+
+        Raises:
+            ArgumentError: the optimizer was not given the parameter.
+        """
+        if name not in self._places:
+            raise ArgumentError(
+                f"parameter {name!r} is none of those that the optimizer was given; add it to the "
+                "optimizer's parameters"
+            )
+        return self._places[name]
 
 
 def _inherit(group: dict[str, Any], defaults: GroupOptions) -> GroupOptions:

@@ -167,7 +167,7 @@ def _read_decay(options: GroupOptions, param: Any) -> Decay:
     if type(own) in kinds:
         coefficient = as_number(f"regularizer of parameter {param.name!r}", own._coeff)
         return Decay(kinds[type(own)], coefficient)
-    if isinstance(own, (int, float)):
+    if isinstance(own, (int, float, paddle.Tensor)):
         return Decay(DecayKind.L2, float(own))
     raise UnsupportedError(
         f"parameter {param.name!r} has a regularizer of type {type(own).__name__}; there are "

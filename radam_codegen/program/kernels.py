@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
+from functools import cache
 
 from radam_codegen import config
 from radam_codegen.codegen import KernelSource, render
@@ -20,7 +21,7 @@ from radam_codegen.runtime import (
 )
 from radam_codegen.toolchain import build_kernel
 
-__all__ = ["operator", "source_of"]
+__all__ = ["operator", "register", "source_of"]
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,26 @@ def operator() -> OperatorLibrary:
 def source_of(structure: KernelStructure) -> KernelSource:
     """Return the source of a kernel; its ``path`` is None until it has been compiled here."""
     ready = _ready.get(structure)
-    return render(lower_structure(structure)) if ready is None else ready.source
+    return _rendered(structure) if ready is None else ready.source
+
+
+@cache
+def _rendered(structure: KernelStructure) -> KernelSource:
+    # Kept, so that what is rendered while a program is built need not be when it starts.
+    return render(lower_structure(structure))
 
 
 def _build_group(key: int, launch: str) -> None:
     """Build, load and register the group of an operator; called when a program runs."""
-    spec = LaunchSpec.from_text(launch)
+    register(key, LaunchSpec.from_text(launch))
+
+
+def register(key: int, spec: LaunchSpec) -> None:
+    """Have the operator library know a launch under a key, its kernel built and loaded.
+
+    Raises:
+        ToolchainError: the kernel cannot be built or loaded.
+    """
     numbers = GroupNumbers(spec.beta1, spec.beta2, spec.epsilon, spec.clip_bound, spec.clip_lower)
     tensors = [
         TensorNumbers(each.lr_scale, each.decay, each.need_clip, each.body) for each in spec.tensors
@@ -63,7 +78,7 @@ def _kernel(structure: KernelStructure) -> LoadedKernel:
         structure_lock = _structure_locks.setdefault(structure, threading.Lock())
     with structure_lock:
         if structure not in _ready:
-            source = render(lower_structure(structure))
+            source = _rendered(structure)
             built = build_kernel(source, config.current())
             _ready[structure] = _Ready(
                 load_kernel(built.library), replace(source, path=built.source)
