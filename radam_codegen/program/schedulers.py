@@ -138,7 +138,8 @@ def attach_scheduler(program: Any, scheduler: LRScheduler, lr_var: Any, lr_name:
     Args:
         program: the main program, legacy or PIR.
         scheduler: the learning rate's source.
-        lr_var: the variable (legacy) or value (PIR) of the learning rate in ``program``.
+        lr_var: the variable (legacy) or value (PIR) of the learning rate in ``program``; in PIR
+            that of a ``builtin.parameter``, where the Executor looks for it.
         lr_name: its name. A scheduler that was attached to the same name is replaced.
     """
     entry = BoundScheduler(scheduler, lr_name, str(convert_dtype(lr_var.dtype)))

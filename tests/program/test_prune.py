@@ -12,11 +12,13 @@ import pytest
 from support.prunable import (
     IN_PIR,
     Programs,
+    adam,
     append_op,
     batch,
     build,
     feed_of,
     op_names,
+    radam,
     read,
     text_of,
 )
@@ -27,7 +29,7 @@ from radam_codegen.program.pruning import PruneCache, PrunedProgram
 
 pytestmark = pytest.mark.usefixtures("cache")
 
-STEPS = 6
+STEPS = 8
 
 
 def halving(name: str) -> Any:
@@ -35,8 +37,8 @@ def halving(name: str) -> Any:
     return paddle.optimizer.lr.ExponentialDecay(start, 0.5)
 
 
-def train_alone(name: str) -> tuple[list[float], list[np.ndarray]]:
-    programs = build([name], rates=halving).start()
+def train_alone(name: str, optimizer: Any) -> tuple[list[float], list[np.ndarray]]:
+    programs = build([name], optimizer, halving).start()
     half = programs.halves[name]
     losses = []
     with paddle.static.scope_guard(programs.scope):
@@ -47,13 +49,14 @@ def train_alone(name: str) -> tuple[list[float], list[np.ndarray]]:
     return losses, half.weights(programs.scope)
 
 
+@pytest.mark.parametrize("optimizer", [adam, radam])
 @pytest.mark.parametrize("form", range(3))
-def test_alternating_steps_match_separate_programs(form: int) -> None:
-    # One scheduler per program here: several are the business of test_schedulers.py.
-    programs = build("dg", rates=lambda name: 0.1).start()
+def test_alternating_steps_match_separate_programs(form: int, optimizer: Any) -> None:
+    # One learning rate for both: several schedulers are the business of test_schedulers.py.
+    programs = build("dg", optimizer).start()
     expected = {}
     for name in "dg":
-        alone = build([name]).start()
+        alone = build([name], optimizer).start()
         half = alone.halves[name]
         losses = [float(alone.run(feed_of([name], step), [half.loss])[0]) for step in range(STEPS)]
         expected[name] = losses, half.weights(alone.scope)
@@ -71,9 +74,10 @@ def test_alternating_steps_match_separate_programs(form: int) -> None:
             np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
 
-def test_scheduler_goes_on_under_pruning() -> None:
-    losses, weights = train_alone("d")
-    programs = build("d", rates=halving).start()
+@pytest.mark.parametrize("optimizer", [adam, radam])
+def test_scheduler_goes_on_under_pruning(optimizer: Any) -> None:
+    losses, weights = train_alone("d", optimizer)
+    programs = build("d", optimizer, halving).start()
     half = programs.halves["d"]
     for step in range(STEPS):
         result = programs.run(feed_of("d", step), [half.loss, half.result])
@@ -83,8 +87,9 @@ def test_scheduler_goes_on_under_pruning() -> None:
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
 
-def test_runs_only_the_listed_optimizer() -> None:
-    programs = build("dg").start()
+@pytest.mark.parametrize("optimizer", [adam, radam])
+def test_runs_only_the_listed_optimizer(optimizer: Any) -> None:
+    programs = build("dg", optimizer).start()
     before = programs.halves["d"].weights(programs.scope)
     other = programs.halves["g"].weights(programs.scope)
     half = programs.halves["d"]
@@ -95,10 +100,11 @@ def test_runs_only_the_listed_optimizer() -> None:
         np.testing.assert_array_equal(now, then)
 
 
-def test_both_optimizers_in_one_fetch_list() -> None:
-    programs = build("dg").start()
+@pytest.mark.parametrize("optimizer", [adam, radam])
+def test_both_optimizers_in_one_fetch_list(optimizer: Any) -> None:
+    programs = build("dg", optimizer).start()
     d, g = programs.halves.values()
-    whole = build("dg").start()
+    whole = build("dg", optimizer).start()
     for step in range(3):
         feed = feed_of("dg", step)
         pruned = programs.run(feed, [d.result, g.loss, g.ops])
@@ -168,9 +174,10 @@ def test_original_program_is_left_as_it_was() -> None:
         programs.executor.run(programs.main, feed_of("dg", 0), [half.loss])
 
 
-def test_use_prune_makes_every_optimizer_a_target() -> None:
-    programs = build("dg").start()
-    whole = build("dg").start()
+@pytest.mark.parametrize("optimizer", [adam, radam])
+def test_use_prune_makes_every_optimizer_a_target(optimizer: Any) -> None:
+    programs = build("dg", optimizer).start()
+    whole = build("dg", optimizer).start()
     with paddle.static.program_guard(programs.main, programs.startup):
         unneeded = paddle.static.data("x_unneeded", [None, 4], "float32")
         paddle.mean(unneeded)
@@ -199,7 +206,6 @@ def test_forms_of_the_fetch_list() -> None:
     programs = build("dg").start()
     d, g = programs.halves.values()
     feed = feed_of("dg", 0)
-    expected = programs.executor.run  # noqa: F841
     # Values are computed before the update, so every run is compared with one of its own kind.
     frozen = build("dg", optimizer=None).start()
     loss_d, loss_g = (
@@ -326,8 +332,9 @@ def test_cache_keeps_no_program_alive(cache: PruneCache) -> None:
     assert len(cache) == 0
 
 
-def test_an_op_of_another_program_is_refused(cache: PruneCache) -> None:
-    programs, other = build("dg").start(), build("dg").start()
+@pytest.mark.parametrize("optimizer", [adam, radam])
+def test_an_op_of_another_program_is_refused(cache: PruneCache, optimizer: Any) -> None:
+    programs, other = build("dg", optimizer).start(), build("dg", optimizer).start()
     d = programs.halves["d"]
     text, before = programs.text(), d.weights(programs.scope)
     foreign = other.halves["d"].result

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import paddle
 
+import radam_codegen
+
 IN_PIR = bool(paddle.get_flags("FLAGS_enable_pir_api")["FLAGS_enable_pir_api"])
 FLOATS = np.float32
 
@@ -111,6 +113,16 @@ def adam(scheduler: Any, parameters: Any) -> Any:
         parameters=parameters,
         weight_decay=0.1,
         grad_clip=paddle.nn.ClipGradByNorm(0.1),
+    )
+
+
+def radam(scheduler: Any, parameters: Any) -> Any:
+    """Ours, with all that it does inside its one op."""
+    return radam_codegen.RAdam(
+        scheduler,
+        parameters=parameters,
+        weight_decay=0.1,
+        grad_clip=paddle.nn.ClipGradByGlobalNorm(0.1),
     )
 
 
