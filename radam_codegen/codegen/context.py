@@ -36,6 +36,8 @@ class Function:
     takes: tuple[Value, ...]
     ops: tuple[Op, ...]
     gives: tuple[Value, ...]
+    #: What defines each operand, by its name, which in another body may have another type.
+    definitions: dict[str, Op]
     slots: tuple[SlotUse, ...] = ()
 
 
@@ -60,8 +62,6 @@ class KernelContext:
 
     name: str
     skip: bool
-    #: Every operation, by the name of the value that it defines.
-    definitions: dict[str, Op]
     #: Once per group; gives what later functions take of its rate.
     group: Function
     #: Once per distinct step count.
@@ -78,43 +78,50 @@ class KernelContext:
 def kernel_context(ir: GroupIR) -> KernelContext:
     """Arrange a kernel whose phases are split for rendering."""
     assert ir.split, "only a kernel with split phases can be rendered"
-    definitions = {op.result.name: op for body in ir.bodies for op in body.ops if op.result}
-    arranger = _Arranger(definitions)
-    bodies = tuple(map(arranger.body, ir.bodies))
-    step, group = arranger.shared(bodies)
+    bodies = tuple(_Arranger((body,)).body(body) for body in ir.bodies)
+    whole = _Arranger(ir.bodies)
+    step, group = whole.shared(bodies)
     return KernelContext(
         ir.structure.name,
         ir.structure.skip,
-        definitions,
         group,
         step,
         bodies,
-        arranger.result_of(OpKind.SUM_TENSOR),
-        arranger.result_of(OpKind.SUM_GROUP),
-        arranger.conversions(),
+        whole.result_of(OpKind.SUM_TENSOR),
+        whole.result_of(OpKind.SUM_GROUP),
+        _conversions(ir.bodies),
     )
 
 
-class _Arranger:
-    """Puts the operations of one kernel into functions."""
+def _conversions(bodies: Iterable[Body]) -> tuple[tuple[DType, DType], ...]:
+    """Casts from and to the types that C does not have."""
+    narrow = (DType.BFLOAT16, DType.FLOAT16)
+    pairs = set()
+    for body in bodies:
+        dtypes = {op.result.name: op.result.dtype for op in body.ops if op.result is not None}
+        for op in body.ops:
+            if op.kind is OpKind.CAST and op.result is not None:
+                pairs.add((dtypes[op.operands[0]], op.result.dtype))
+    return tuple(sorted(pair for pair in pairs if pair[0] in narrow or pair[1] in narrow))
 
-    def __init__(self, definitions: dict[str, Op]) -> None:
-        self._definitions = definitions
+
+class _Arranger:
+    """Puts the operations of one body into functions, or the scalars that all bodies share.
+
+    Values of elements may have one name and two types in two bodies; what is computed per group or
+    per step is the same in all.
+    """
+
+    def __init__(self, bodies: tuple[Body, ...]) -> None:
+        self._definitions = {
+            op.result.name: op for body in bodies for op in body.ops if op.result is not None
+        }
 
     def result_of(self, kind: OpKind) -> Value | None:
         return next((op.result for op in self._definitions.values() if op.kind is kind), None)
 
-    def conversions(self) -> tuple[tuple[DType, DType], ...]:
-        narrow = (DType.BFLOAT16, DType.FLOAT16)
-        pairs = {
-            (self._value(op.operands[0]).dtype, op.result.dtype)
-            for op in self._definitions.values()
-            if op.kind is OpKind.CAST and op.result is not None
-        }
-        return tuple(sorted(pair for pair in pairs if pair[0] in narrow or pair[1] in narrow))
-
     def body(self, body: Body) -> BodyContext:
-        each = Function(self._inputs(body.each), body.each, (), _slots(body.each, body))
+        each = self._function(body.each, (), self._inputs(body.each), _slots(body.each, body))
         share_of = next((op for op in body.scalar if op.kind is OpKind.SUM_GROUP), None)
         return BodyContext(
             body.tensor_class.name,
@@ -138,7 +145,8 @@ class _Arranger:
         summed = [op.operands[0] for op in body.reduce if op.kind is OpKind.SUM_TENSOR]
         assert len(summed) == 1, "a kernel sums one thing per tensor"
         ops = tuple(op for op in body.reduce if op.kind is not OpKind.SUM_TENSOR)
-        return Function(self._inputs(ops), ops, (self._value(summed[0]),), _slots(ops, body))
+        gives = (self._value(summed[0]),)
+        return self._function(ops, gives, self._inputs(ops), _slots(ops, body))
 
     def _tensor_function(self, body: Body, wanted: Iterable[str]) -> Function:
         """What is computed once per tensor to get the values in ``wanted``."""
@@ -152,9 +160,8 @@ class _Arranger:
         defined = {op.result.name for op in ops if op.result is not None}
         passed_on = [value for value in gives if value.name not in defined]
         takes = dict.fromkeys((*self._inputs(ops), *passed_on))
-        return Function(
-            tuple(each for each in takes if not self._is_constant(each.name)), tuple(ops), gives
-        )
+        variables = tuple(each for each in takes if not self._is_constant(each.name))
+        return self._function(tuple(ops), gives, variables)
 
     def _rate_function(self, rate: Rate, wanted: set[str]) -> Function:
         ops = tuple(
@@ -163,7 +170,18 @@ class _Arranger:
             if _rate(op) is rate and op.kind is not OpKind.CONST and op.kind not in _ARGUMENTS
         )
         gives = tuple(op.result for op in ops if op.result is not None and op.result.name in wanted)
-        return Function(self._inputs(ops), ops, gives)
+        return self._function(ops, gives, self._inputs(ops))
+
+    def _function(
+        self,
+        ops: tuple[Op, ...],
+        gives: tuple[Value, ...],
+        takes: tuple[Value, ...],
+        slots: tuple[SlotUse, ...] = (),
+    ) -> Function:
+        operands = dict.fromkeys(name for op in ops for name in op.operands)
+        definitions = {name: self._definitions[name] for name in operands}
+        return Function(takes, ops, gives, definitions, slots)
 
     def _new_step_counts(self) -> set[str]:
         # The step count is stored by the loop over tensors, not by the function that computes it.
