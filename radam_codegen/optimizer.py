@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 import paddle
@@ -16,6 +17,7 @@ from radam_codegen.frontend.arguments import (
     check_beta,
     check_clip,
     check_decay,
+    check_decoupled,
     check_epsilon,
     check_learning_rate,
     check_parameters,
@@ -67,6 +69,9 @@ class RAdam(Optimizer):  # type: ignore[misc]
         grad_clip: ``paddle.nn.ClipGradByGlobalNorm``, ``ClipGradByNorm`` or ``ClipGradByValue``.
         name: prefix of the names of the optimizer's state.
         multi_precision: keep float32 master weights of bfloat16 and float16 parameters.
+        decoupled_weight_decay: multiply parameters by ``1 - learning_rate * weight_decay`` before
+            the update, instead of adding a term to the gradient, as ``torch.optim.RAdam`` does
+            under the same name. A parameter's own regularizer is added to its gradient as ever.
         target: ``"c"`` (compiled for this CPU), or ``"auto"``, which is the same on a CPU.
 
     Raises:
@@ -110,19 +115,28 @@ class RAdam(Optimizer):  # type: ignore[misc]
         name: str | None = None,
         *,
         multi_precision: bool = False,
+        decoupled_weight_decay: bool = False,
         target: str = "auto",
     ) -> None:
         check_learning_rate(learning_rate)
+        listed = check_parameters(parameters)
         defaults = GroupOptions(
             beta1=check_beta("beta1", beta1),
             beta2=check_beta("beta2", beta2),
             epsilon=check_epsilon(epsilon),
             grad_clip=check_clip(grad_clip),
             weight_decay=check_decay("weight_decay", weight_decay),
+            decoupled=check_decoupled(
+                decoupled_weight_decay,
+                [
+                    weight_decay,
+                    *(g.get("weight_decay") for g in listed or () if isinstance(g, dict)),
+                ],
+            ),
         )
         if target not in _TARGETS:
             raise ArgumentError(f"there is no target {target!r}; there are {', '.join(_TARGETS)}")
-        self._groups = Groups(check_parameters(parameters), defaults)
+        self._groups = Groups(listed, defaults)
         # The base class reads types from the parameters, which names have none of.
         members = self._groups.members
         named = members is not None and any(isinstance(each, str) for each in members)
@@ -211,7 +225,7 @@ class RAdam(Optimizer):  # type: ignore[misc]
             The operators that do the update, one per group; none in dynamic graph.
         """
         if framework.in_dygraph_mode():
-            self._step([pair for pair in params_grads if pair[1] is not None])
+            self._step([param for param, _ in params_grads], [grad for _, grad in params_grads])
             return []
         update = append_update(self, self._groups, self._state, params_grads)
         self._plan = update.plan
@@ -235,14 +249,15 @@ class RAdam(Optimizer):  # type: ignore[misc]
             raise ProgramError(
                 "step() is for dynamic graph; in static mode call minimize() and run the program"
             )
-        params = [each for each in self._parameter_list if not each.stop_gradient]
-        self._step([pair for pair in zip(params, _gradients(params)) if pair[1] is not None])
+        params = self._groups.members or ()
+        self._step(params, _gradients(params))
 
-    def _step(self, pairs: Sequence[tuple[Any, Any]]) -> None:
-        pairs = [pair for pair in pairs if not pair[0].stop_gradient]
-        if not pairs:
+    def _step(self, params: Sequence[Any], grads: Sequence[Any]) -> None:
+        wanted = [g is not None and not p.stop_gradient for p, g in zip(params, grads)]
+        if not any(wanted):
             return
-        params, grads = zip(*pairs)
+        if not all(wanted):
+            params, grads = list(compress(params, wanted)), list(compress(grads, wanted))
         found_inf = self._get_auxiliary_var("found_inf")
         self._plan = self._stepper.step(
             params,
@@ -272,7 +287,7 @@ class RAdam(Optimizer):  # type: ignore[misc]
 def _gradients(params: Sequence[Any]) -> list[Any]:
     """Gradients of parameters; what mixed precision keeps as ``main_grad`` comes first."""
     grads = core.eager.get_all_grads(list(params))
-    return [
-        grad if main_grad is None else main_grad
-        for grad, main_grad in zip(grads, (getattr(each, "main_grad", None) for each in params))
-    ]
+    main_grads = [getattr(each, "main_grad", None) for each in params]
+    if all(each is None for each in main_grads):
+        return list(grads)
+    return [grad if main is None else main for grad, main in zip(grads, main_grads)]

@@ -21,6 +21,7 @@ __all__ = [
     "check_beta",
     "check_clip",
     "check_decay",
+    "check_decoupled",
     "check_epsilon",
     "check_learning_rate",
     "check_parameters",
@@ -122,6 +123,25 @@ def _check_coefficient(name: str, number: float) -> float:
             f"Invalid {name}: {number}, expect a finite coefficient that is not negative."
         )
     return number
+
+
+def check_decoupled(decoupled: Any, decays: Sequence[Any]) -> bool:
+    """A flag that goes with coefficients only: a regularizer is a term of the gradient.
+
+    Raises:
+        ArgumentTypeError: it is no bool, or is True beside a regularizer object.
+    """
+    if not isinstance(decoupled, bool):
+        raise ArgumentTypeError(
+            f"'decoupled_weight_decay' must be True or False, got {decoupled!r}"
+        )
+    for decay in decays:
+        if decoupled and isinstance(decay, WeightDecayRegularizer):
+            raise ArgumentTypeError(
+                "decoupled_weight_decay=True takes weight_decay as a number, got "
+                f"{type(decay).__name__}, which is a term of the gradient"
+            )
+    return decoupled
 
 
 def check_parameters(parameters: Any) -> list[Any] | None:

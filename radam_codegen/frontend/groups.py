@@ -23,6 +23,8 @@ class GroupOptions:
     grad_clip: Any
     #: A coefficient (L2), a regularizer, or None.
     weight_decay: Any
+    #: Whether ``weight_decay`` is taken from the parameter instead of added to the gradient.
+    decoupled: bool = False
     #: Multiplies the optimizer's learning rate.
     lr_scale: float = 1.0
     #: Options that the group sets itself; these come before a parameter's ``ParamAttr``.
@@ -79,6 +81,7 @@ def _inherit(group: dict[str, Any], defaults: GroupOptions) -> GroupOptions:
         epsilon=as_number("epsilon", group.get("epsilon", defaults.epsilon)),
         grad_clip=group.get("grad_clip", defaults.grad_clip),
         weight_decay=group.get("weight_decay", defaults.weight_decay),
+        decoupled=defaults.decoupled,
         lr_scale=as_number("learning_rate", group.get("learning_rate", 1.0)),
         explicit=frozenset(option for option in GROUP_OPTIONS if option in group),
     )

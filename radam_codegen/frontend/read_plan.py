@@ -159,18 +159,22 @@ def _read_lr_scale(options: GroupOptions, param: Any) -> float:
 def _read_decay(options: GroupOptions, param: Any) -> Decay:
     own = getattr(param, "regularizer", None)
     if own is None or "weight_decay" in options.explicit:
-        own = options.weight_decay
-    if own is None:
+        return _decay_of(options.weight_decay, param, decoupled=options.decoupled)
+    return _decay_of(own, param, decoupled=False)
+
+
+def _decay_of(decay: Any, param: Any, *, decoupled: bool) -> Decay:
+    if decay is None:
         return Decay()
     # The exact classes: what a subclass changes would be lost.
     kinds: dict[Any, DecayKind] = {L2Decay: DecayKind.L2, L1Decay: DecayKind.L1}
-    if type(own) in kinds:
-        coefficient = as_number(f"regularizer of parameter {param.name!r}", own._coeff)
-        return Decay(kinds[type(own)], coefficient)
-    if isinstance(own, (int, float, paddle.Tensor)):
-        return Decay(DecayKind.L2, float(own))
+    if type(decay) in kinds:
+        coefficient = as_number(f"regularizer of parameter {param.name!r}", decay._coeff)
+        return Decay(kinds[type(decay)], coefficient)
+    if isinstance(decay, (int, float, paddle.Tensor)):
+        return Decay(DecayKind.DECOUPLED if decoupled else DecayKind.L2, float(decay))
     raise UnsupportedError(
-        f"parameter {param.name!r} has a regularizer of type {type(own).__name__}; there are "
+        f"parameter {param.name!r} has a regularizer of type {type(decay).__name__}; there are "
         "kernels for L1Decay and L2Decay"
     )
 

@@ -19,6 +19,9 @@ from radam_codegen.ir.plan import ClipKind, DecayKind, KernelStructure, TensorCl
 
 __all__ = ["build_group", "build_module"]
 
+#: Kinds of decay that leave the gradient alone.
+_NOT_IN_THE_GRADIENT = (DecayKind.NONE, DecayKind.DECOUPLED)
+
 #: What a stage calls the gradient that it loads.
 _GRADIENT_NAMES = {
     Slot.GRAD: "grad",
@@ -120,7 +123,7 @@ def _clip_scale(b: BodyBuilder, kind: ClipKind, grad: str, need_clip: str) -> st
 
 def _decay(b: BodyBuilder, tensor_class: TensorClass, gradient: Slot) -> Slot:
     """Emit the decay stage; return where the update finds the gradient."""
-    if tensor_class.decay is DecayKind.NONE:
+    if tensor_class.decay in _NOT_IN_THE_GRADIENT:
         return gradient
     grad = b.load(_GRADIENT_NAMES[gradient], gradient)
     term = b.load("param", Slot.MASTER if tensor_class.master else Slot.PARAM)
@@ -131,6 +134,14 @@ def _decay(b: BodyBuilder, tensor_class: TensorClass, gradient: Slot) -> Slot:
     decayed = b.op(OpKind.ADD, "decayed_grad", grad, penalty, comment="g + decay term")
     b.store(Slot.DECAYED_GRAD, decayed, comment="the gradient after decay")
     return Slot.DECAYED_GRAD
+
+
+def _shrink(b: BodyBuilder, param: str, lr: str) -> str:
+    """Emit decoupled decay: Loshchilov and Hutter, https://arxiv.org/abs/1711.05101, algorithm 2."""
+    share = b.op(OpKind.MUL, "lost_share", lr, b.tensor_number("decay"), comment="lr * coefficient")
+    lost = b.op(OpKind.MUL, "param_lost", share, param, comment="lr * coefficient * theta")
+    # Not theta * (1 - share): a float32 near 1 would round most of a small share away.
+    return b.op(OpKind.SUB, "param_kept", param, lost, comment="theta - lr * coefficient * theta")
 
 
 def _update(b: BodyBuilder, tensor_class: TensorClass, gradient: Slot) -> None:
@@ -269,8 +280,10 @@ def _update(b: BodyBuilder, tensor_class: TensorClass, gradient: Slot) -> None:
         comment="rectified where the variance is tractable",
     )
     # The decay stage, where there is one, has loaded it before; fusing makes one load of the two.
-    name = "param" if tensor_class.decay is DecayKind.NONE else "param_again"
+    name = "param" if tensor_class.decay in _NOT_IN_THE_GRADIENT else "param_again"
     param = b.load(name, Slot.MASTER if tensor_class.master else Slot.PARAM)
+    if tensor_class.decay is DecayKind.DECOUPLED:
+        param = _shrink(b, param, lr)
     param_out = b.op(OpKind.SUB, "param_out", param, update, comment="theta_t = theta - update")
     if tensor_class.master:
         b.store(Slot.MASTER, param_out, comment="theta_t in float32")

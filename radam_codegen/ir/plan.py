@@ -42,13 +42,15 @@ class ClipKind(str, Enum):
 
 
 class DecayKind(str, Enum):
-    """What weight decay adds to the clipped gradient."""
+    """What weight decay adds to the clipped gradient, or takes from the parameter."""
 
     NONE = "none"
-    #: ``coefficient * param``
+    #: Adds ``coefficient * param`` to the gradient.
     L2 = "l2"
-    #: ``coefficient * sign(param)``
+    #: Adds ``coefficient * sign(param)`` to the gradient.
     L1 = "l1"
+    #: Multiplies the parameter by ``1 - lr * coefficient`` before the update.
+    DECOUPLED = "decoupled"
 
     def __str__(self) -> str:
         return self.value

@@ -12,7 +12,7 @@ import itertools
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,11 @@ _is_sparse = paddle.Tensor.is_selected_rows
 _is_contiguous = paddle.Tensor.is_contiguous
 _dtype_of = attrgetter("dtype")
 _shape_of = attrgetter("shape")
+# What of a parameter may be changed between steps and shapes the plan.
+_need_clip_of = attrgetter("need_clip")
+_regularizer_of = attrgetter("regularizer")
+_attributes_of = attrgetter("optimize_attr")
+_scale_of = itemgetter("learning_rate")
 
 #: Keys of launches in dynamic graph; those of programs are positive.
 _keys = itertools.count(-1, -1)
@@ -63,11 +68,11 @@ class _Launch:
 
     key: int
     group: PlannedGroup
-    states: tuple[DygraphState, ...]
-    #: What is bumped after a step: parameters, moments, master weights.
-    updated: tuple[Any, ...]
+    #: Tensors that are updated, by the field of ``radam_tensor`` and the rows that they stand in.
+    updated: tuple[tuple[int, Any, tuple[Any, ...]], ...]
     #: A ``radam_tensor`` per row.
     table: npt.NDArray[np.int64]
+    step: Any
     #: Places of the tensors in the step counts; None where these are all, in order.
     places: npt.NDArray[np.int64] | None
 
@@ -131,7 +136,9 @@ class DygraphStepper:
             tuple(map(id, params)),
             tuple(map(_dtype_of, grads)),
             tuple(map(_shape_of, grads)),
-            tuple(map(_options_of, params)),
+            tuple(map(_need_clip_of, params)),
+            tuple(map(_regularizer_of, params)),
+            tuple(map(_scale_of, map(_attributes_of, params))),
             tuple(map(_decay_now, groups.options)),
             multi_precision,
             found_inf is None,
@@ -147,11 +154,6 @@ class DygraphStepper:
             ordered = grads if by_param is None else [by_param[id(p)] for p in launch.group.params]
             _run(launch, ordered, lr, bool(found_inf))
         return prepared.plan
-
-
-def _options_of(param: Any) -> tuple[Any, ...]:
-    """What of a parameter may be changed between steps and shapes the plan."""
-    return param.need_clip, param.regularizer, param.optimize_attr["learning_rate"]
 
 
 def _decay_now(options: Any) -> Any:
@@ -207,16 +209,19 @@ def _prepare_launch(group: PlannedGroup, state_of: Callable[[Any, bool], Dygraph
     )
     table = np.zeros((len(states), 6), np.int64)
     table[:, _NUMEL] = [tensor.numel for tensor in group.plan.tensors]
-    masters = tuple(state.master for state in states if state.master is not None)
-    updated = (
-        *group.params,
-        *(state.moment1 for state in states),
-        *(state.moment2 for state in states),
-        *masters,
-    )
+    with_master = [row for row, state in enumerate(states) if state.master is not None]
+    every = slice(None)
+    updated: list[tuple[int, Any, tuple[Any, ...]]] = [
+        (_PARAM, every, group.params),
+        (_MOMENT1, every, tuple(state.moment1 for state in states)),
+        (_MOMENT2, every, tuple(state.moment2 for state in states)),
+    ]
+    if with_master:
+        updated.append((_MASTER, with_master, tuple(states[row].master for row in with_master)))
     places = np.array([state.index for state in states], np.int64)
-    in_order = np.array_equal(places, np.arange(states[0].step.shape[0]))
-    return _Launch(key, group, states, updated, table, None if in_order else places)
+    step = states[0].step
+    in_order = np.array_equal(places, np.arange(step.shape[0]))
+    return _Launch(key, group, tuple(updated), table, step, None if in_order else places)
 
 
 def _forget(keys: tuple[int, ...]) -> None:
@@ -226,19 +231,17 @@ def _forget(keys: tuple[int, ...]) -> None:
 
 
 def _run(launch: _Launch, grads: Sequence[Any], lr: float, found_inf: bool) -> None:
-    library, table, states = kernels.operator(), launch.table, launch.states
+    library, table = kernels.operator(), launch.table
     # Addresses are read anew: whoever loads a checkpoint or moves a tensor changes them.
-    table[:, _PARAM] = list(map(_address, launch.group.params))
+    for field, rows, tensors in launch.updated:
+        table[rows, field] = list(map(_address, tensors))
     table[:, _GRAD] = list(map(_address, grads))
-    table[:, _MOMENT1] = [_address(state.moment1) for state in states]
-    table[:, _MOMENT2] = [_address(state.moment2) for state in states]
-    table[:, _MASTER] = [0 if state.master is None else _address(state.master) for state in states]
-    counts = _step_counts(states[0].step)
+    counts = _step_counts(launch.step)
     step = counts if launch.places is None else counts[launch.places]
     library.run(
         launch.key,
         library.ffi.cast("radam_tensor *", table.ctypes.data),
-        len(states),
+        len(table),
         library.ffi.cast("int64_t *", step.ctypes.data),
         lr,
         found_inf,
@@ -247,8 +250,9 @@ def _run(launch: _Launch, grads: Sequence[Any], lr: float, found_inf: bool) -> N
         return
     if launch.places is not None:
         counts[launch.places] = step
-    for _ in map(_bump, launch.updated):
-        pass
+    for _, _, tensors in launch.updated:
+        for tensor in tensors:
+            _bump(tensor)
 
 
 def _step_counts(step: Any) -> npt.NDArray[np.int64]:
