@@ -37,7 +37,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--epochs", type=click.IntRange(min=1), default=15, show_default=True)
+@click.option("--epochs", type=click.IntRange(min=1), default=18, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=7, show_default=True)
 @click.option(
     "--ir",

@@ -25,8 +25,8 @@ from radam_codegen.tools.demo_training import (
 
 __all__ = ["DemoResult", "Outcome", "Source", "Startup", "make_optimizer", "run_demo"]
 
-#: Two sound optimizers may differ in so many test images, as rounding differs.
-_ACCURACY_TOLERANCE = 0.02
+#: How far rounding alone may take the parameters of two sound optimizers apart, with room to spare.
+_LARGEST_DIFFERENCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,9 @@ class DemoResult:
 
     @property
     def agrees(self) -> bool:
-        """Whether both optimizers started from the same parameters and learned as much."""
-        native, generated = self.native.epochs[-1], self.generated.epochs[-1]
-        return (
-            self.initial_difference == 0.0
-            and np.isfinite(self.largest_difference)
-            and abs(native.accuracy - generated.accuracy) <= _ACCURACY_TOLERANCE
-        )
+        """Whether both optimizers started from and arrived at the same parameters."""
+        # A NaN compares false.
+        return self.initial_difference == 0.0 and self.largest_difference <= _LARGEST_DIFFERENCE
 
 
 def make_optimizer(kind: str) -> Any:
@@ -105,7 +101,7 @@ def make_optimizer(kind: str) -> Any:
 
 def run_demo(
     *,
-    epochs: int = 15,
+    epochs: int = 18,
     seed: int = 7,
     startup: bool = True,
     on_step: Callable[[], None] = lambda: None,
