@@ -29,7 +29,7 @@ from radam_codegen.program import kernels
 from radam_codegen.program.append_update import append_update
 from radam_codegen.program.dygraph import DygraphStepper
 from radam_codegen.program.state import StateMaker
-from radam_codegen.program.transaction import restored_on_failure
+from radam_codegen.program.transaction import building, restored_on_failure
 
 __all__ = ["RAdam"]
 
@@ -126,13 +126,7 @@ class RAdam(Optimizer):  # type: ignore[misc]
             epsilon=check_epsilon(epsilon),
             grad_clip=check_clip(grad_clip),
             weight_decay=check_decay("weight_decay", weight_decay),
-            decoupled=check_decoupled(
-                decoupled_weight_decay,
-                [
-                    weight_decay,
-                    *(g.get("weight_decay") for g in listed or () if isinstance(g, dict)),
-                ],
-            ),
+            decoupled=check_decoupled(decoupled_weight_decay, weight_decay, listed),
         )
         if target not in _TARGETS:
             raise ArgumentError(f"there is no target {target!r}; there are {', '.join(_TARGETS)}")
@@ -208,7 +202,7 @@ class RAdam(Optimizer):  # type: ignore[misc]
         program = loss.block.program
         startup = startup_program or paddle.static.default_startup_program()
         chosen = select_parameters(program, parameters or self._parameter_list, no_grad_set)
-        with restored_on_failure(program, startup), paddle.static.program_guard(program, startup):
+        with restored_on_failure(program, startup), building(program, startup):
             params_grads = self.backward(
                 loss, startup, parameters=chosen.parameters, no_grad_set=chosen.no_grad_set
             )
@@ -280,7 +274,7 @@ class RAdam(Optimizer):  # type: ignore[misc]
             return self.apply_gradients(params_grads)
         program = loss.block.program
         startup = startup_program or paddle.static.default_startup_program()
-        with paddle.static.program_guard(program, startup):
+        with building(program, startup):
             return self.apply_gradients(params_grads)
 
 

@@ -125,7 +125,7 @@ def _check_coefficient(name: str, number: float) -> float:
     return number
 
 
-def check_decoupled(decoupled: Any, decays: Sequence[Any]) -> bool:
+def check_decoupled(decoupled: Any, weight_decay: Any, parameters: Sequence[Any] | None) -> bool:
     """A flag that goes with coefficients only: a regularizer is a term of the gradient.
 
     Raises:
@@ -135,7 +135,8 @@ def check_decoupled(decoupled: Any, decays: Sequence[Any]) -> bool:
         raise ArgumentTypeError(
             f"'decoupled_weight_decay' must be True or False, got {decoupled!r}"
         )
-    for decay in decays:
+    groups = [each for each in parameters or () if isinstance(each, Mapping)]
+    for decay in (weight_decay, *(group.get("weight_decay") for group in groups)):
         if decoupled and isinstance(decay, WeightDecayRegularizer):
             raise ArgumentTypeError(
                 "decoupled_weight_decay=True takes weight_decay as a number, got "

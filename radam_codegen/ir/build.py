@@ -137,7 +137,7 @@ def _decay(b: BodyBuilder, tensor_class: TensorClass, gradient: Slot) -> Slot:
 
 
 def _shrink(b: BodyBuilder, param: str, lr: str) -> str:
-    """Emit decoupled decay: Loshchilov and Hutter, https://arxiv.org/abs/1711.05101, algorithm 2."""
+    """Emit decoupled decay, algorithm 2 of https://arxiv.org/abs/1711.05101."""
     share = b.op(OpKind.MUL, "lost_share", lr, b.tensor_number("decay"), comment="lr * coefficient")
     lost = b.op(OpKind.MUL, "param_lost", share, param, comment="lr * coefficient * theta")
     # Not theta * (1 - share): a float32 near 1 would round most of a small share away.

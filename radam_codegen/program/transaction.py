@@ -1,4 +1,4 @@
-"""Undoing what a refused ``minimize`` has added to its programs."""
+"""Adding to programs, and undoing what a refused ``minimize`` has added."""
 
 from __future__ import annotations
 
@@ -6,9 +6,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import paddle
 from paddle.base import framework
 
-__all__ = ["restored_on_failure"]
+__all__ = ["building", "restored_on_failure"]
+
+
+@contextmanager
+def building(main: Any, startup: Any) -> Iterator[None]:
+    """Append to these programs; where they are being built already, at the place of that.
+
+    Guarding a program anew would leave the branch of a ``cond`` that is being built.
+    """
+    current = paddle.static.default_main_program(), paddle.static.default_startup_program()
+    if current[0] is main and current[1] is startup:
+        yield
+        return
+    with paddle.static.program_guard(main, startup):
+        yield
 
 
 @contextmanager
