@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import paddle
 from paddle.static import CompiledProgram, Executor
 
+from radam_codegen.errors import RadamCodegenError
 from radam_codegen.program.fetches import Fetches, has_optimize_op, split_fetch_list
 from radam_codegen.program.pruning import feed_names_of, prune_cache
 from radam_codegen.program.schedulers import (
@@ -93,9 +94,11 @@ def _hooked(original: Callable[..., Any]) -> Callable[..., Any]:
             if schedulers is not None and not _paddle_manages(program, schedulers, args, kwargs):
                 return _run_scheduled(original, self, program, schedulers, _Run(*args, **kwargs))
             return original(self, *args, **kwargs)
+        except RadamCodegenError:
+            raise
         except Exception as error:
             failure = _operator_failure()
-            if failure is None or failure is error:
+            if failure is None:
                 raise
             raise failure from error
 

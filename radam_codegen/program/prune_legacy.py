@@ -118,8 +118,10 @@ def _check_optimize_op(op: Any, program: Any) -> None:
             f"only what minimize returned can stand there"
         )
     if not any(op is own for block in program.blocks for own in block.ops):
+        slot = next((name for name in op.input_names if name.startswith("Param")), None)
+        updated = f", which updates {op.input(slot)[0]!r}," if slot and op.input(slot) else ""
         raise ProgramError(
-            f"fetch_list holds the optimize op {op.type!r} of another program; nothing was run. "
+            f"fetch_list holds the op {op.type!r}{updated} of another program; nothing was run. "
             f"Run the program whose loss was minimized, or minimize in this one"
         )
 

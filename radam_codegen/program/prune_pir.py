@@ -153,8 +153,18 @@ def _describe_foreign(op: Any, program: Program) -> str:
         if isinstance(candidate, Program) and candidate is not program:
             for outer in candidate.global_block().ops:
                 if outer is op or any(inner is op for inner in _inner_ops(outer)):
-                    return f"the optimize op {op.name()!r} of another program"
-    return "an optimize op of a program that no longer exists"
+                    return f"the op {op.name()!r}{_updated_by(op)} of another program"
+    return "an op of a program that no longer exists"
+
+
+def _updated_by(op: Any) -> str:
+    first = op.operand_source(0) if op.num_operands() else None
+    maker = first.get_defining_op() if first is not None and _exists(first) else None
+    if maker is not None and maker.name() == "builtin.combine":
+        maker = maker.operand_source(0).get_defining_op()
+    if maker is None or maker.name() != "builtin.parameter":
+        return ""
+    return f", which updates {maker.attrs()['parameter_name']!r},"
 
 
 def _resolve_values(
