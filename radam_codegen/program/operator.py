@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import paddle
+from paddle.base import framework
 from paddle.utils.cpp_extension import load_op_meta_info_and_register_op
 
 from radam_codegen import config
@@ -14,7 +15,14 @@ from radam_codegen.errors import OperatorError
 from radam_codegen.runtime import OperatorLibrary, load_operator
 from radam_codegen.toolchain import PaddleInstallation, build_operator
 
-__all__ = ["BUILD_OP", "STEP_OP", "ensure_operator", "is_registered", "take_failure"]
+__all__ = [
+    "BUILD_OP",
+    "STEP_OP",
+    "check_operators",
+    "ensure_operator",
+    "is_registered",
+    "take_failure",
+]
 
 #: Names of the two operators, as Paddle knows them.
 BUILD_OP = "radam_codegen_build"
@@ -60,6 +68,33 @@ def ensure_operator(build: Builder) -> OperatorLibrary:
 def is_registered() -> bool:
     """Whether Paddle knows the operators in this process."""
     return _library is not None
+
+
+def check_operators(program: Any) -> None:
+    """Refuse a program that was loaded before the operators that it holds were registered.
+
+    Without them a legacy program has operators of an unknown type. In a PIR program they lost
+    their name for good: running it fails with "op []", cloning it ends the process, and Paddle's
+    dead code elimination drops them without a word.
+
+    Args:
+        program: A program of either IR.
+
+    Raises:
+        OperatorError: The program cannot be used as it is.
+    """
+    legacy = isinstance(program, framework.Program)
+    for operation in program.global_block().ops:
+        if legacy:
+            unknown = operation.type in (BUILD_OP, STEP_OP) and not is_registered()
+        else:
+            unknown = operation.name() == "" and "launch" in operation.attrs()
+        if unknown:
+            raise OperatorError(
+                "The program holds operators of radam_codegen, but was loaded in a process that "
+                "did not know them yet. Call radam_codegen.load_operator() first, and then load "
+                "the program (again)."
+            )
 
 
 def take_failure() -> BaseException | None:

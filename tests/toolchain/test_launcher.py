@@ -17,7 +17,37 @@ from radam_codegen.runtime.interface import ffi as ffi_of_headers
 CHUNK = 16384
 
 SOURCE = """
+#include <fenv.h>
 #include <radam_codegen/launcher.h>
+static volatile double three = 3.0;
+static double quotients[2];
+static int32_t divide_once(const radam_group *g) {
+    (void)g;
+    quotients[0] = 1.0 / three;
+    return 1;
+}
+static void divide(const radam_group *g, int64_t b, int64_t e) {
+    (void)g, (void)b, (void)e;
+    quotients[1] = 1.0 / three;
+}
+/* Launches with the thread's rounding mode set upward; 0 if that shows in no quotient, and the mode
+ * is still set afterwards. */
+int32_t launch_rounding_upward(void) {
+    static const radam_kernel kernel = {.scalar = divide_once, .each = divide};
+    const radam_group group = {0};
+    const int64_t bounds[2] = {0, 1};
+    const double nearest = 1.0 / three;
+    int32_t faults = 0;
+    fesetround(FE_UPWARD);
+    const double upward = 1.0 / three;
+    radam_launch(&kernel, &group, bounds, 1, 0);
+    faults += fegetround() != FE_UPWARD;
+    fesetround(FE_TONEAREST);
+    faults += upward == nearest; /* or this test shows nothing */
+    faults += quotients[0] != nearest;
+    faults += quotients[1] != nearest;
+    return faults;
+}
 int64_t count_chunks(const radam_tensor *t, int64_t n) { return radam_count_chunks(t, n); }
 int64_t fill_chunks(const radam_tensor *t, int64_t n, radam_chunk *c) {
     return radam_fill_chunks(t, n, c);
@@ -33,6 +63,7 @@ int32_t launch(const radam_kernel *k, const radam_group *g, const int64_t *b, in
 """
 
 DECLARATIONS = """
+int32_t launch_rounding_upward(void);
 int64_t count_chunks(const radam_tensor *t, int64_t n);
 int64_t fill_chunks(const radam_tensor *t, int64_t n, radam_chunk *c);
 int32_t count_parts(int64_t e, int64_t c, int32_t m);
@@ -53,7 +84,16 @@ def launcher(tmp_path_factory: pytest.TempPathFactory) -> Launcher:
     strict = ["-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror"]
     subprocess.run(
         [
-            *("cc", *strict, "-O2", "-fPIC", "-shared", "-I", str(include_dir())),
+            *(
+                "cc",
+                *strict,
+                "-O2",
+                "-frounding-math",
+                "-fPIC",
+                "-shared",
+                "-I",
+                str(include_dir()),
+            ),
             *("launcher.c", "-o", "launcher.so", "-lm"),
         ],
         cwd=folder,
@@ -120,6 +160,11 @@ def test_parts_are_contiguous_and_even(launcher: Launcher, numels: list[int], pa
     for part in range(parts):
         size = sum(chunks[c].end - chunks[c].begin for c in range(cuts[part], cuts[part + 1]))
         assert abs(size - elements / parts) <= CHUNK
+
+
+def test_a_kernel_does_not_see_the_threads_rounding_mode(launcher: Launcher) -> None:
+    _, library = launcher
+    assert library.launch_rounding_upward() == 0
 
 
 def test_small_groups_run_on_one_thread(launcher: Launcher) -> None:

@@ -1,0 +1,124 @@
+"""Programs that are saved in one process and used in another, with and without the operators."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.operator_program import IN_PIR
+
+TESTS = Path(__file__).resolve().parents[1]
+
+PRELUDE = """
+import sys
+import numpy as np
+import paddle
+paddle.enable_static()
+main_file, startup_file = sys.argv[1:]
+feed = {"g1_grad0": np.ones(2, "float32"), "g1_grad1": np.ones(3, "float32")}
+"""
+
+SAVE = """
+from support.operator_program import GroupProgram, Registry
+program = GroupProgram(Registry(), [[2], [3]], key=1)
+paddle.save(program.main, main_file)
+paddle.save(program.startup, startup_file)
+"""
+
+REGISTER = """
+from support.operator_program import GroupNumbers, Registry, TensorNumbers
+registry = Registry()
+registry.groups[1] = (GroupNumbers(0.9, 0.999, 1e-8), [TensorNumbers()] * 2)
+"""
+
+LOAD = """
+startup, main = paddle.load(startup_file), paddle.load(main_file)
+executor = paddle.static.Executor(paddle.CPUPlace())
+"""
+
+RUN = """
+executor.run(startup)
+executor.run(main, feed=feed)
+print(registry.calls, np.array(paddle.static.global_scope().find_var("g1_p1").get_tensor()))
+"""
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    folder = tmp_path_factory.mktemp("saved")
+    suffix = ".json" if IN_PIR else ".pdmodel"
+    files = (str(folder / f"main{suffix}"), str(folder / f"startup{suffix}"))
+    run(files, SAVE)
+    return files
+
+
+def run(files: tuple[str, str], *parts: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", "".join((PRELUDE, *parts)), *files],
+        capture_output=True,
+        text=True,
+        cwd=TESTS,
+        env={**os.environ, "FLAGS_enable_pir_api": str(int(IN_PIR))},
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_saved_program_runs_in_another_process(saved: tuple[str, str]) -> None:
+    assert run(saved, REGISTER, LOAD, RUN) == "[(1, 'launch')] [0.5 0.5 0.5]\n"
+
+
+def test_running_without_the_operators_is_an_error(saved: tuple[str, str]) -> None:
+    attempt = """
+for program in (startup, main):
+    try:
+        executor.run(program, feed=feed if program is main else {})
+        print("ran")
+    except RuntimeError as error:
+        print("op []" in str(error) or "radam_codegen" in str(error))
+"""
+    assert run(saved, LOAD, attempt) == "True\nTrue\n"
+
+
+def test_a_program_loaded_too_early_is_refused(saved: tuple[str, str]) -> None:
+    attempt = """
+from radam_codegen.errors import OperatorError
+from radam_codegen.program.operator import check_operators
+for program in (startup, main):
+    try:
+        check_operators(program)
+    except OperatorError as error:
+        print("radam_codegen.load_operator()" in str(error))
+"""
+    assert run(saved, LOAD, attempt) == "True\nTrue\n"
+
+
+def test_a_program_loaded_in_time_is_accepted(saved: tuple[str, str]) -> None:
+    attempt = """
+from radam_codegen.program.operator import check_operators
+check_operators(startup)
+check_operators(main)
+print("fine")
+"""
+    assert run(saved, REGISTER, LOAD, attempt) == "fine\n"
+
+
+@pytest.mark.skipif(not IN_PIR, reason="a pass of PIR")
+def test_dead_code_elimination_keeps_the_operators(saved: tuple[str, str]) -> None:
+    attempt = """
+passes = paddle.pir.PassManager()
+passes.add_pass("dead_code_elimination_pass", {})
+for program in (startup, main):
+    passes.run(program)
+    print(program.global_block().ops[-1].name())
+"""
+    assert run(saved, REGISTER, LOAD, attempt + RUN).splitlines() == [
+        "custom_op.radam_codegen_build_",
+        "custom_op.radam_codegen_step_",
+        "[(1, 'launch')] [0.5 0.5 0.5]",
+    ]

@@ -1,0 +1,72 @@
+"""Results do not depend on the number of threads, nor on where threads come from."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+
+# Without Paddle's executor: the operator library by itself, so that it can also be run without an
+# OpenMP runtime. Prints a digest of everything that a few steps write, and the threads there were.
+RUN = """
+import hashlib, os, sys
+import numpy as np
+from radam_codegen import config
+from radam_codegen.program import operator
+from radam_codegen.runtime import GroupNumbers, TensorNumbers, load_kernel, load_operator
+from radam_codegen.toolchain import build_kernel, build_operator
+from support.hand_written import hand_written_source
+
+threads, openmp = int(sys.argv[1]), sys.argv[2] == "openmp"
+settings = config.current()
+library = load_operator(build_operator(operator._installation(), settings).library)
+library.set_threads(threads)
+if openmp:
+    assert library.set_openmp(operator._paddle_dir() / "libs" / "libiomp5.so")
+kernel = load_kernel(build_kernel(hand_written_source(), settings).library)
+sizes = [100_000, 0, 3, 70_001]
+library.register(
+    1, kernel, GroupNumbers(0.9, 0.999, 1e-8, clip_bound=0.7), [TensorNumbers(lr_scale=0.3)] * 4
+)
+rng = np.random.default_rng(5)
+arrays = [[rng.standard_normal(n).astype("float32") for n in sizes] for _ in range(4)]
+ffi = library.ffi
+tensors = ffi.new("radam_tensor[4]")
+for i, n in enumerate(sizes):
+    param, grad, moment1, moment2 = [ffi.cast("void *", a[i].ctypes.data) for a in arrays]
+    tensors[i] = {
+        "param": param, "grad": grad, "moment1": moment1, "moment2": moment2, "numel": n
+    }
+step = ffi.new("int64_t[4]")
+for _ in range(3):
+    library.run(1, tensors, 4, step, 0.1)
+digest = hashlib.sha256(b"".join(a.tobytes() for group in arrays for a in group)).hexdigest()
+print(digest, list(step))
+"""
+
+
+def run(threads: int, openmp: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(threads), openmp],
+        capture_output=True,
+        text=True,
+        cwd=TESTS,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def on_one_thread() -> str:
+    return run(1, "openmp")
+
+
+@pytest.mark.parametrize(("threads", "openmp"), [(2, "openmp"), (7, "openmp"), (3, "none")])
+def test_results_are_bitwise_the_same(on_one_thread: str, threads: int, openmp: str) -> None:
+    assert run(threads, openmp) == on_one_thread
