@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from radam_codegen.runtime.library import GroupNumbers, OperatorLibrary, TensorNumbers
+from radam_codegen.ir.launch import GroupNumbers, TensorNumbers
+from radam_codegen.runtime.library import OperatorLibrary
 from radam_codegen.runtime.loader import LoadedKernel, load_kernel, load_operator
 
 __all__ = [

@@ -5,35 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from radam_codegen.errors import AbiMismatchError, ArgumentError, OperatorError
+from radam_codegen.ir.launch import GroupNumbers, TensorNumbers
 
 if TYPE_CHECKING:
     from radam_codegen.runtime.loader import LoadedKernel
 
-__all__ = ["GroupNumbers", "OperatorLibrary", "TensorNumbers"]
+__all__ = ["OperatorLibrary"]
 
 _MESSAGE_BYTES = 4096
-
-
-class GroupNumbers(NamedTuple):
-    """``radam_numbers`` of the kernel ABI: hyperparameters of a group; unused ones are 0."""
-
-    beta1: float
-    beta2: float
-    epsilon: float
-    clip_bound: float = 0.0
-    clip_lower: float = 0.0
-
-
-class TensorNumbers(NamedTuple):
-    """``radam_tensor_numbers`` of the kernel ABI: what is special about one tensor."""
-
-    lr_scale: float = 1.0
-    decay: float = 0.0
-    need_clip: bool = True
-    body: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,8 +55,12 @@ class OperatorLibrary:
                 for each in tensor_numbers
             ],
         )
+        inputs = self.ffi.new(
+            "radam_operator_inputs[]",
+            [(int(each.master), int(each.decay_at_run_time)) for each in tensor_numbers],
+        )
         status = self.library.radam_operator_register(
-            key, kernel.kernel, group, tensors, len(tensor_numbers)
+            key, kernel.kernel, group, tensors, inputs, len(tensor_numbers)
         )
         if status == 1:
             raise AbiMismatchError(

@@ -91,6 +91,7 @@ void parallel_for(void (*body)(void *data, int32_t part), void *data, int32_t pa
 // What one step writes besides the state; kept from step to step, as sizes rarely change.
 struct Workspace {
   std::vector<radam_tensor> tensors;
+  std::vector<radam_tensor_numbers> tensor_numbers;  // only where a decay comes with the step
   std::vector<int64_t> numels;  // the sizes that chunks and bounds were laid out for
   std::vector<radam_chunk> chunks;
   std::vector<int64_t> bounds;
@@ -103,12 +104,26 @@ struct Workspace {
 class Group {
  public:
   Group(const radam_kernel *kernel, const radam_numbers &numbers,
-        const radam_tensor_numbers *tensor_numbers, int64_t tensor_count)
+        const radam_tensor_numbers *tensor_numbers, const radam_operator_inputs *inputs,
+        int64_t tensor_count)
       : kernel_(kernel),
         numbers_(numbers),
-        tensor_numbers_(tensor_numbers, tensor_numbers + tensor_count) {}
+        tensor_numbers_(tensor_numbers, tensor_numbers + tensor_count),
+        inputs_(inputs, inputs + tensor_count) {
+    for (const radam_operator_inputs &each : inputs_) {
+      master_count_ += each.master != 0 ? 1 : 0;
+      wants_weight_decay_ = wants_weight_decay_ || each.weight_decay != 0;
+    }
+  }
 
   int64_t tensor_count() const { return static_cast<int64_t>(tensor_numbers_.size()); }
+
+  // How many tensors have a master weight, and whether a tensor does.
+  int64_t master_count() const { return master_count_; }
+  bool has_master(int64_t tensor) const { return inputs_[tensor].master != 0; }
+
+  // Whether a tensor's decay coefficient is only known when a step runs.
+  bool wants_weight_decay() const { return wants_weight_decay_; }
 
   // A workspace that nobody else uses. Several executors may run one group at a time.
   std::unique_ptr<Workspace> take_workspace() {
@@ -134,11 +149,12 @@ class Group {
   }
 
   // One step over workspace.tensors, which the caller has filled.
-  void run(Workspace *workspace, int64_t *step, double lr, int32_t found_inf) const {
+  void run(Workspace *workspace, int64_t *step, double lr, double weight_decay,
+           int32_t found_inf) const {
     lay_out(workspace);
     radam_group group;
     group.tensors = workspace->tensors.data();
-    group.tensor_numbers = tensor_numbers_.data();
+    group.tensor_numbers = numbers_of_step(workspace, weight_decay);
     group.step = step;
     group.tensor_count = tensor_count();
     group.chunks = workspace->chunks.data();
@@ -179,9 +195,25 @@ class Group {
     workspace->threads = threads;
   }
 
+  const radam_tensor_numbers *numbers_of_step(Workspace *workspace, double weight_decay) const {
+    if (!wants_weight_decay_) {
+      return tensor_numbers_.data();
+    }
+    workspace->tensor_numbers = tensor_numbers_;
+    for (size_t i = 0; i < inputs_.size(); ++i) {
+      if (inputs_[i].weight_decay != 0) {
+        workspace->tensor_numbers[i].decay = weight_decay;
+      }
+    }
+    return workspace->tensor_numbers.data();
+  }
+
   const radam_kernel *kernel_;
   const radam_numbers numbers_;
   const std::vector<radam_tensor_numbers> tensor_numbers_;
+  const std::vector<radam_operator_inputs> inputs_;
+  int64_t master_count_ = 0;
+  bool wants_weight_decay_ = false;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Workspace>> free_;
 };
@@ -234,9 +266,10 @@ uint32_t radam_operator_abi_version(void) { return RADAM_CODEGEN_ABI_VERSION; }
 
 int32_t radam_operator_register(int64_t key, const radam_kernel *kernel,
                                 const radam_numbers *numbers,
-                                const radam_tensor_numbers *tensor_numbers, int64_t tensor_count) {
+                                const radam_tensor_numbers *tensor_numbers,
+                                const radam_operator_inputs *inputs, int64_t tensor_count) {
   if (kernel == nullptr || numbers == nullptr || tensor_count < 0 ||
-      (tensor_numbers == nullptr && tensor_count > 0)) {
+      ((tensor_numbers == nullptr || inputs == nullptr) && tensor_count > 0)) {
     return 3;
   }
   if (kernel->abi_version != RADAM_CODEGEN_ABI_VERSION || kernel->chunk != RADAM_CODEGEN_CHUNK) {
@@ -248,7 +281,7 @@ int32_t radam_operator_register(int64_t key, const radam_kernel *kernel,
       return 2;
     }
   }
-  auto group = std::make_shared<Group>(kernel, *numbers, tensor_numbers, tensor_count);
+  auto group = std::make_shared<Group>(kernel, *numbers, tensor_numbers, inputs, tensor_count);
   std::unique_lock<std::shared_mutex> lock(g_groups_mutex);
   groups()[key] = std::move(group);
   return 0;
@@ -311,7 +344,8 @@ int32_t radam_operator_run(int64_t key, const radam_tensor *tensors, int64_t cou
     }
     WorkspaceLease workspace(group.get());
     std::copy(tensors, tensors + count, workspace.get()->tensors.begin());
-    group->run(workspace.get(), step, lr, found_inf);
+    // Whoever calls this registers the coefficient of the day, so that there is none to give.
+    group->run(workspace.get(), step, lr, 0.0, found_inf);
     return 0;
   } catch (const std::bad_alloc &) {
     write_message(message, message_size, "out of memory");
@@ -392,8 +426,8 @@ class Input {
 
   void check_count(int64_t expected) const {
     if (count() != expected) {
-      throw_invalid_argument("radam_codegen: the group has " + count_of(expected, "tensor") +
-                             ", but " + std::to_string(count()) + " came as " + role_ + ".");
+      throw_invalid_argument("radam_codegen: the group wants " + count_of(expected, role_) +
+                             ", but got " + std::to_string(count()) + ".");
     }
   }
 
@@ -460,10 +494,9 @@ int64_t *step_counts(const CustomOpKernelContext &context, size_t input, int64_t
   return counts;
 }
 
-double read_learning_rate(const CustomOpKernelContext &context, size_t input) {
-  const Input lr(context, input, "learning rate");
-  const void *data = lr.address(0, 1);
-  switch (lr.dtype()) {
+double read_number(const Input &number) {
+  const void *data = number.address(0, 1);
+  switch (number.dtype()) {
     case DataType::FLOAT32:
       return *static_cast<const float *>(data);
     case DataType::FLOAT64:
@@ -473,7 +506,7 @@ double read_learning_rate(const CustomOpKernelContext &context, size_t input) {
     case DataType::FLOAT16:
       return static_cast<float>(*static_cast<const phi::dtype::float16 *>(data));
     default:
-      lr.throw_wrong_dtype("float32, float64, bfloat16 or float16");
+      number.throw_wrong_dtype("float32, float64, bfloat16 or float16");
   }
 }
 
@@ -512,16 +545,19 @@ void run_step(CustomOpKernelContext *context) {
   grads.check_count(count);
   moment1s.check_count(count);
   moment2s.check_count(count);
-  const bool with_masters = !masters.absent();
-  if (with_masters) {
-    masters.check_count(count);
+  if (group->master_count() > 0 || !masters.absent()) {
+    masters.check_count(group->master_count());
   }
   int64_t *step = step_counts(*context, 4, count);
-  const double lr = read_learning_rate(*context, 5);
+  const double lr = read_number(Input(*context, 5, "learning rate"));
+  const double weight_decay = group->wants_weight_decay()
+                                  ? read_number(Input(*context, 8, "weight decay"))
+                                  : 0.0;
   const int32_t found_inf = read_found_inf(*context, 7);
 
   WorkspaceLease workspace(group.get());
   std::vector<radam_tensor> &tensors = workspace.get()->tensors;
+  int64_t master = 0;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t numel = params.numel(i);
     radam_tensor &tensor = tensors[i];
@@ -530,9 +566,9 @@ void run_step(CustomOpKernelContext *context) {
     tensor.grad = grads.address(i, numel);
     tensor.moment1 = moment1s.address(i, numel);
     tensor.moment2 = moment2s.address(i, numel);
-    tensor.master = with_masters ? masters.address(i, numel) : nullptr;
+    tensor.master = group->has_master(i) ? masters.address(master++, numel) : nullptr;
   }
-  group->run(workspace.get(), step, lr, found_inf);
+  group->run(workspace.get(), step, lr, weight_decay, found_inf);
 }
 
 }  // namespace
@@ -547,7 +583,8 @@ PD_BUILD_OP(radam_codegen_build)
 PD_BUILD_OP(radam_codegen_step)
     .Inputs({paddle::Vec("Param"), paddle::Vec("Grad"), paddle::Vec("Moment1"),
              paddle::Vec("Moment2"), "Step", "LearningRate",
-             paddle::Optional(paddle::Vec("Master")), paddle::Optional("FoundInf")})
+             paddle::Optional(paddle::Vec("Master")), paddle::Optional("FoundInf"),
+             paddle::Optional("WeightDecay")})
     .Outputs({paddle::Vec("ParamOut"), paddle::Vec("Moment1Out"), paddle::Vec("Moment2Out"),
               "StepOut", paddle::Optional(paddle::Vec("MasterOut"))})
     .SetInplaceMap({{paddle::Vec("Param"), paddle::Vec("ParamOut")},

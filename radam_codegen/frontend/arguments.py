@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import paddle
+from paddle.base import framework
 from paddle.nn.clip import GradientClipBase
 from paddle.optimizer.lr import LRScheduler
 from paddle.regularizer import WeightDecayRegularizer
@@ -25,6 +26,7 @@ __all__ = [
     "check_epsilon",
     "check_learning_rate",
     "check_parameters",
+    "is_variable",
 ]
 
 #: What a parameter group may set, besides ``params``.
@@ -55,6 +57,13 @@ def as_number(name: str, value: Any) -> float:
                 "a static program has no value yet"
             ) from error
     return float(value)
+
+
+def is_variable(value: Any) -> bool:
+    """Whether a value belongs to a static program, so that only a run of that knows it."""
+    return isinstance(value, (paddle.pir.Value, framework.Variable)) and not isinstance(
+        value, paddle.Tensor
+    )
 
 
 def check_learning_rate(value: Any) -> None:
@@ -100,7 +109,9 @@ def check_clip(value: Any) -> GradientClipBase | None:
 
 
 def check_decay(name: str, value: Any) -> Any:
-    """A coefficient (L2), a tensor that holds one (read at every step), a regularizer, or None.
+    """A coefficient (L2), a tensor or variable that holds one, a regularizer, or None.
+
+    A tensor is read at every step, a variable of a static program whenever that runs.
 
     Raises:
         ArgumentError: the coefficient is negative or not finite.
@@ -112,6 +123,12 @@ def check_decay(name: str, value: Any) -> Any:
         coefficient = getattr(value, "_coeff", None)
         if coefficient is not None:
             _check_coefficient(name, as_number(f"{name} coefficient", coefficient))
+        return value
+    if is_variable(value):
+        if math.prod(value.shape) != 1:
+            raise ArgumentTypeError(
+                f"'{name}' must be one number, got a variable of shape {list(value.shape)}"
+            )
         return value
     number = _check_coefficient(name, as_number(name, value))
     return value if isinstance(value, paddle.Tensor) else number

@@ -12,7 +12,7 @@ from paddle.nn import ClipGradByGlobalNorm, ClipGradByNorm, ClipGradByValue
 from paddle.regularizer import L1Decay, L2Decay
 
 from radam_codegen.errors import UnsupportedError
-from radam_codegen.frontend.arguments import as_number
+from radam_codegen.frontend.arguments import as_number, is_variable
 from radam_codegen.frontend.groups import GroupOptions, Groups
 from radam_codegen.ir.dtypes import DType
 from radam_codegen.ir.plan import (
@@ -38,6 +38,8 @@ class PlannedGroup:
     plan: GroupPlan
     params: tuple[Any, ...]
     grads: tuple[Any, ...]
+    #: Variable of a program with the coefficient of decays that are read at run time, or None.
+    weight_decay: Any = None
 
 
 def read_plan(
@@ -91,7 +93,8 @@ def _read_group(
         _read_clip(options.grad_clip),
         skip,
     )
-    return PlannedGroup(plan, params, grads)
+    at_run_time = any(tensor.decay.at_run_time for tensor in tensors)
+    return PlannedGroup(plan, params, grads, options.weight_decay if at_run_time else None)
 
 
 def _read_tensor(options: GroupOptions, param: Any, grad: Any, multi_precision: bool) -> TensorPlan:
@@ -171,8 +174,11 @@ def _decay_of(decay: Any, param: Any, *, decoupled: bool) -> Decay:
     if type(decay) in kinds:
         coefficient = as_number(f"regularizer of parameter {param.name!r}", decay._coeff)
         return Decay(kinds[type(decay)], coefficient)
+    kind = DecayKind.DECOUPLED if decoupled else DecayKind.L2
+    if is_variable(decay):
+        return Decay(kind, 0.0, at_run_time=True)
     if isinstance(decay, (int, float, paddle.Tensor)):
-        return Decay(DecayKind.DECOUPLED if decoupled else DecayKind.L2, float(decay))
+        return Decay(kind, float(decay))
     raise UnsupportedError(
         f"parameter {param.name!r} has a regularizer of type {type(decay).__name__}; there are "
         "kernels for L1Decay and L2Decay"

@@ -11,26 +11,40 @@ import hashlib
 import json
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from radam_codegen.errors import PlanError
 from radam_codegen.ir.dtypes import DType
 from radam_codegen.ir.plan import ClipKind, DecayKind, GroupPlan, KernelStructure, TensorClass
 
-__all__ = ["LaunchSpec", "TensorNumbers"]
+__all__ = ["GroupNumbers", "LaunchSpec", "TensorNumbers"]
 
 _VERSION = 1
 
 
-@dataclass(frozen=True)
-class TensorNumbers:
+class GroupNumbers(NamedTuple):
+    """``radam_numbers`` of the kernel ABI: hyperparameters of a group; unused ones are 0."""
+
+    beta1: float
+    beta2: float
+    epsilon: float
+    clip_bound: float = 0.0
+    clip_lower: float = 0.0
+
+
+class TensorNumbers(NamedTuple):
     """What distinguishes one tensor of a group from the next at run time."""
 
-    lr_scale: float
-    decay: float
-    need_clip: bool
+    lr_scale: float = 1.0
+    #: Coefficient of the decay; 0 where it is only known when a step runs.
+    decay: float = 0.0
+    need_clip: bool = True
     #: Index into ``KernelStructure.classes``.
-    body: int
+    body: int = 0
+    #: Whether there is a master weight.
+    master: bool = False
+    #: Whether the coefficient comes with every step.
+    decay_at_run_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,11 +52,7 @@ class LaunchSpec:
     """One launch of one kernel over one group."""
 
     structure: KernelStructure
-    beta1: float
-    beta2: float
-    epsilon: float
-    clip_bound: float
-    clip_lower: float
+    numbers: GroupNumbers
     tensors: tuple[TensorNumbers, ...]
 
     @classmethod
@@ -50,24 +60,21 @@ class LaunchSpec:
         """Take from a group of a plan what its launch needs."""
         structure = group.structure
         body = {each: index for index, each in enumerate(structure.classes)}
+        numbers = GroupNumbers(
+            group.beta1, group.beta2, group.epsilon, group.clip.bound, group.clip.lower
+        )
         tensors = tuple(
             TensorNumbers(
                 tensor.lr_scale,
                 tensor.decay.coefficient,
                 tensor.need_clip,
                 body[tensor.tensor_class],
+                tensor.master,
+                tensor.decay.at_run_time,
             )
             for tensor in group.tensors
         )
-        return cls(
-            structure,
-            group.beta1,
-            group.beta2,
-            group.epsilon,
-            group.clip.bound,
-            group.clip.lower,
-            tensors,
-        )
+        return cls(structure, numbers, tensors)
 
     @property
     def key(self) -> int:
@@ -78,7 +85,13 @@ class LaunchSpec:
     def to_text(self) -> str:
         """One line of JSON; equal launches give equal texts."""
         runs = [
-            [len(list(run)), each.lr_scale, each.decay, each.need_clip, each.body]
+            [
+                len(list(run)),
+                each.lr_scale,
+                None if each.decay_at_run_time else each.decay,
+                each.need_clip,
+                each.body,
+            ]
             for each, run in groupby(self.tensors)
         ]
         document = {
@@ -95,7 +108,7 @@ class LaunchSpec:
                 ]
                 for each in self.structure.classes
             ],
-            "numbers": [self.beta1, self.beta2, self.epsilon, self.clip_bound, self.clip_lower],
+            "numbers": list(self.numbers),
             "tensors": runs,
         }
         return json.dumps(document, separators=(",", ":"), allow_nan=False)
@@ -130,12 +143,18 @@ class LaunchSpec:
             for param, grad, moment, master, decay in document["classes"]
         )
         structure = KernelStructure(ClipKind(document["clip"]), bool(document["skip"]), classes)
-        numbers = [float(each) for each in document["numbers"]]
+        numbers = GroupNumbers(*(float(each) for each in document["numbers"]))
         tensors: list[TensorNumbers] = []
         for count, lr_scale, decay, need_clip, body in document["tensors"]:
             if not 0 <= body < len(classes):
                 raise PlanError(f"a tensor wants body {body} of {len(classes)}")
-            each = TensorNumbers(float(lr_scale), float(decay), bool(need_clip), int(body))
+            each = TensorNumbers(
+                float(lr_scale),
+                0.0 if decay is None else float(decay),
+                bool(need_clip),
+                int(body),
+                classes[body].master,
+                decay is None,
+            )
             tensors.extend([each] * count)
-        beta1, beta2, epsilon, bound, lower = numbers
-        return cls(structure, beta1, beta2, epsilon, bound, lower, tuple(tensors))
+        return cls(structure, numbers, tuple(tensors))

@@ -83,6 +83,8 @@ class Decay:
 
     kind: DecayKind = DecayKind.NONE
     coefficient: float = 0.0
+    #: Whether the coefficient is read from a variable of the program at every step; it is 0 here.
+    at_run_time: bool = False
 
 
 @dataclass(frozen=True, order=True)

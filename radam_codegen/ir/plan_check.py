@@ -114,6 +114,11 @@ def _check_decay(where: str, decay: Decay) -> None:
             f"{where}: the decay's coefficient is {coefficient!r}, "
             "but must be finite and at least 0"
         )
+    if decay.at_run_time and (decay.kind is DecayKind.NONE or coefficient != 0.0):
+        raise PlanError(
+            f"{where}: a decay whose coefficient is read at run time needs a kind, and the "
+            f"coefficient 0; it has {decay.kind} and {coefficient!r}"
+        )
     if decay.kind is DecayKind.NONE and coefficient != 0.0:
         raise PlanError(
             f"{where}: the decay has no kind but the coefficient {coefficient!r}; set it to 0"

@@ -86,6 +86,7 @@ def _tensor_to_json(tensor: TensorPlan) -> dict[str, Any]:
         "decay": {
             "kind": tensor.decay.kind.value,
             "coefficient": float(tensor.decay.coefficient),
+            "at_run_time": bool(tensor.decay.at_run_time),
         },
         "need_clip": bool(tensor.need_clip),
     }
@@ -288,5 +289,5 @@ def _read_tensor(node: _Node) -> TensorPlan:
 
 
 def _read_decay(node: _Node) -> Decay:
-    kind, coefficient = node.fields("kind", "coefficient")
-    return Decay(kind.member(DecayKind), coefficient.number())
+    kind, coefficient, at_run_time = node.fields("kind", "coefficient", "at_run_time")
+    return Decay(kind.member(DecayKind), coefficient.number(), at_run_time.flag())

@@ -118,7 +118,8 @@ def _group_text(index: int, group: GroupPlan) -> str:
 def _tensor_row(tensor: TensorPlan) -> tuple[str, ...]:
     decay = "-"
     if tensor.decay.kind is not DecayKind.NONE:
-        decay = f"{tensor.decay.kind} {tensor.decay.coefficient!r}"
+        coefficient = "at run time" if tensor.decay.at_run_time else repr(tensor.decay.coefficient)
+        decay = f"{tensor.decay.kind} {coefficient}"
     return (
         "x".join(str(extent) for extent in tensor.shape) or "scalar",
         str(tensor.param_dtype),

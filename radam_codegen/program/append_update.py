@@ -91,6 +91,7 @@ def _emit(
         learning_rate,
         master=state.master,
         found_inf=found_inf,
+        weight_decay=group.weight_decay,
         key=key,
         launch=text,
     )

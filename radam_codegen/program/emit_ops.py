@@ -60,6 +60,7 @@ def emit_step(
     *,
     master: Sequence[Any] | None = None,
     found_inf: Any | None = None,
+    weight_decay: Any | None = None,
     key: int,
     launch: str,
 ) -> Any:
@@ -77,8 +78,10 @@ def emit_step(
         moment2s: Second moments, of the parameters' shapes.
         step: Step counts: int64, shape [number of parameters].
         lr: Learning rate: one element, float32, float64, bfloat16 or float16.
-        master: Master weights, float32, one per parameter; None: the group has none.
+        master: Master weights, float32, one per parameter that has one; None: none has.
         found_inf: One bool that makes kernels with a skip flag leave everything as it is.
+        weight_decay: Coefficient for those tensors whose decay is read at run time: one element,
+            of the learning rate's types. None: there are no such tensors.
         key: The group's key, int64.
         launch: Text from which the group can be made, when the startup program has not run.
 
@@ -96,6 +99,7 @@ def emit_step(
             lr,
             master=master,
             found_inf=found_inf,
+            weight_decay=weight_decay,
             key=key,
             launch=launch,
         )
@@ -110,6 +114,7 @@ def emit_step(
             lr,
             None if master is None else list(master),
             found_inf,
+            weight_decay,
             key,
             launch,
         )
@@ -129,6 +134,7 @@ def _append_legacy_step(
     *,
     master: Sequence[Any] | None,
     found_inf: Any | None,
+    weight_decay: Any | None,
     key: int,
     launch: str,
 ) -> Any:
@@ -151,6 +157,8 @@ def _append_legacy_step(
         outputs["MasterOut@VECTOR@OPTIONAL"] = list(master)
     if found_inf is not None:
         inputs["FoundInf@OPTIONAL"] = [found_inf]
+    if weight_decay is not None:
+        inputs["WeightDecay@OPTIONAL"] = [weight_decay]
     pairs = [each for pair in zip(params, grads) for each in pair]
     with main_program._optimized_guard(pairs):
         return main_program.current_block().append_op(

@@ -12,13 +12,7 @@ from radam_codegen.ir.launch import LaunchSpec
 from radam_codegen.ir.plan import KernelStructure
 from radam_codegen.passes import lower_structure
 from radam_codegen.program.operator import ensure_operator
-from radam_codegen.runtime import (
-    GroupNumbers,
-    LoadedKernel,
-    OperatorLibrary,
-    TensorNumbers,
-    load_kernel,
-)
+from radam_codegen.runtime import LoadedKernel, OperatorLibrary, load_kernel
 from radam_codegen.toolchain import build_kernel
 
 __all__ = ["operator", "register", "source_of"]
@@ -65,11 +59,7 @@ def register(key: int, spec: LaunchSpec) -> None:
     Raises:
         ToolchainError: the kernel cannot be built or loaded.
     """
-    numbers = GroupNumbers(spec.beta1, spec.beta2, spec.epsilon, spec.clip_bound, spec.clip_lower)
-    tensors = [
-        TensorNumbers(each.lr_scale, each.decay, each.need_clip, each.body) for each in spec.tensors
-    ]
-    operator().register(key, _kernel(spec.structure), numbers, tensors)
+    operator().register(key, _kernel(spec.structure), spec.numbers, spec.tensors)
 
 
 def _kernel(structure: KernelStructure) -> LoadedKernel:

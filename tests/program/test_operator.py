@@ -228,7 +228,7 @@ def test_a_count_that_does_not_match_the_group_is_refused(registry: Registry) ->
     program.run_startup()
     registry.groups[16] = (numbers, tensor_numbers[:1])
     registry.build(16, "launch")
-    with pytest.raises(ValueError, match="group has 1 tensor, but 2 came as parameter"):
+    with pytest.raises(ValueError, match="the group wants 1 parameter, but got 2"):
         program.step([np.ones(2, "float32"), np.ones(3, "float32")])
 
 

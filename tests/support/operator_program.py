@@ -74,7 +74,10 @@ class GroupProgram:
         if register:
             registry.groups[key] = (
                 GroupNumbers(0.9, 0.999, 1e-8, clip_bound=clip_bound),
-                [TensorNumbers(body=int(dtype == "float64")) for dtype in self.dtypes],
+                [
+                    TensorNumbers(body=int(dtype == "float64"), master=master)
+                    for dtype in self.dtypes
+                ],
             )
         with paddle.static.program_guard(self.main, self.startup):
             params, grads, moment1s, moment2s, masters = [], [], [], [], []

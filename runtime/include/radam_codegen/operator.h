@@ -25,12 +25,21 @@ extern "C" {
 /* RADAM_CODEGEN_ABI_VERSION of the header that the library was compiled with. */
 uint32_t radam_operator_abi_version(void);
 
-/* Makes a group known under a key, in place of one that had the key before. The arrays are copied;
- * the kernel must stay loaded for as long as the process runs. Returns 1 when the kernel's ABI is
- * not this library's, 2 when a body number is out of range, 3 for a NULL pointer. */
+/* What the operator radam_codegen_step takes for one tensor of a group besides what it takes for
+ * all of them. */
+typedef struct radam_operator_inputs {
+    int32_t master;       /* not 0: the next entry of Master belongs to this tensor */
+    int32_t weight_decay; /* not 0: its decay coefficient is the value of WeightDecay */
+} radam_operator_inputs;
+
+/* Makes a group known under a key, in place of one that had the key before. The arrays, which have
+ * tensor_count entries, are copied; the kernel must stay loaded for as long as the process runs.
+ * Returns 1 when the kernel's ABI is not this library's, 2 when a body number is out of range, 3 for
+ * a NULL pointer. */
 int32_t radam_operator_register(int64_t key, const radam_kernel *kernel,
                                 const radam_numbers *numbers,
-                                const radam_tensor_numbers *tensor_numbers, int64_t tensor_count);
+                                const radam_tensor_numbers *tensor_numbers,
+                                const radam_operator_inputs *inputs, int64_t tensor_count);
 
 /* Forgets a group; a step that is running with it finishes. Returns 1 when there was none. */
 int32_t radam_operator_forget(int64_t key);
