@@ -40,6 +40,18 @@ class Function:
     definitions: dict[str, Op]
     slots: tuple[SlotUse, ...] = ()
 
+    @property
+    def choices(self) -> dict[str, DType]:
+        """Elements that are chosen by a scalar: name and type of the chosen."""
+        return {
+            op.result.name: op.result.dtype
+            for op in self.ops
+            if op.kind is OpKind.SELECT
+            and op.result is not None
+            and op.result.rate is Rate.ELEMENT
+            and _rate(self.definitions[op.operands[0]]) is not Rate.ELEMENT
+        }
+
 
 @dataclass(frozen=True)
 class BodyContext:
@@ -73,6 +85,13 @@ class KernelContext:
     group_sum: Value | None
     #: Conversions that elements need, as pairs of from and to.
     conversions: tuple[tuple[DType, DType], ...]
+    #: Types of elements that are chosen by a scalar.
+    choices: tuple[DType, ...]
+
+    @property
+    def punned(self) -> tuple[DType, ...]:
+        """Types whose bits are worked on."""
+        return tuple(sorted({*self.choices, *([DType.FLOAT32] if self.conversions else [])}))
 
 
 def kernel_context(ir: GroupIR) -> KernelContext:
@@ -90,6 +109,7 @@ def kernel_context(ir: GroupIR) -> KernelContext:
         whole.result_of(OpKind.SUM_TENSOR),
         whole.result_of(OpKind.SUM_GROUP),
         _conversions(ir.bodies),
+        tuple(sorted({dtype for body in bodies for dtype in body.each.choices.values()})),
     )
 
 

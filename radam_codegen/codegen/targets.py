@@ -19,6 +19,8 @@ class Target:
     #: Name of the file that is rendered.
     file_name: str
     types: dict[DType, str] = field(hash=False)
+    #: Unsigned integers of the same size as a type.
+    words: dict[DType, str] = field(hash=False)
     #: Flags that decide what the code computes; the toolchain adds those for the CPU at hand.
     flags: tuple[str, ...]
     #: The command that compiles the file, for a reader.
@@ -49,6 +51,7 @@ C_TARGET = Target(
         DType.INT64: "int64_t",
         DType.BOOL: "bool",
     },
+    words={DType.FLOAT64: "uint64_t", DType.FLOAT32: "uint32_t"},
     flags=_C_FLAGS,
     compile_line=" ".join(
         ("cc", *_C_FLAGS, "-march=native -fPIC -shared -I<include> -o kernel.so kernel.c -lm")
