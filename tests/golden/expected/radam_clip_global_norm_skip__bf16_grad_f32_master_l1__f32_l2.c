@@ -48,14 +48,21 @@ static double ipow(double base, int64_t exponent)
     return result;
 }
 
-static inline uint32_t bits_of_f32(float value)
+/* A loop with a call in it is not vectorized, and compilers stop inlining in files that are long. */
+#if defined(__GNUC__)
+#define always_inline inline __attribute__((always_inline))
+#else
+#define always_inline inline
+#endif
+
+static always_inline uint32_t bits_of_f32(float value)
 {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     return bits;
 }
 
-static inline float f32_of_bits(uint32_t bits)
+static always_inline float f32_of_bits(uint32_t bits)
 {
     float value;
     memcpy(&value, &bits, sizeof value);
@@ -64,14 +71,14 @@ static inline float f32_of_bits(uint32_t bits)
 
 /* condition ? a : b. A condition that is the same for all elements keeps compilers from vectorizing
  * a loop; masks do not. */
-static inline float choose_f32(bool condition, float a, float b)
+static always_inline float choose_f32(bool condition, float a, float b)
 {
     const uint32_t mask = 0u - (uint32_t)condition;
     return f32_of_bits((bits_of_f32(a) & mask) | (bits_of_f32(b) & ~mask));
 }
 
 /* To nearest, ties to even; a NaN stays one, quiet. */
-static inline uint16_t bf16_of_f32(float value)
+static always_inline uint16_t bf16_of_f32(float value)
 {
     const uint32_t bits = bits_of_f32(value);
     const uint32_t rounded = (bits + UINT32_C(0x7fff) + ((bits >> 16) & 1u)) >> 16;

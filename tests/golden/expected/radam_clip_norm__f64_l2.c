@@ -47,14 +47,21 @@ static double ipow(double base, int64_t exponent)
     return result;
 }
 
-static inline uint64_t bits_of_f64(double value)
+/* A loop with a call in it is not vectorized, and compilers stop inlining in files that are long. */
+#if defined(__GNUC__)
+#define always_inline inline __attribute__((always_inline))
+#else
+#define always_inline inline
+#endif
+
+static always_inline uint64_t bits_of_f64(double value)
 {
     uint64_t bits;
     memcpy(&bits, &value, sizeof bits);
     return bits;
 }
 
-static inline double f64_of_bits(uint64_t bits)
+static always_inline double f64_of_bits(uint64_t bits)
 {
     double value;
     memcpy(&value, &bits, sizeof value);
@@ -63,7 +70,7 @@ static inline double f64_of_bits(uint64_t bits)
 
 /* condition ? a : b. A condition that is the same for all elements keeps compilers from vectorizing
  * a loop; masks do not. */
-static inline double choose_f64(bool condition, double a, double b)
+static always_inline double choose_f64(bool condition, double a, double b)
 {
     const uint64_t mask = 0u - (uint64_t)condition;
     return f64_of_bits((bits_of_f64(a) & mask) | (bits_of_f64(b) & ~mask));

@@ -47,14 +47,21 @@ static double ipow(double base, int64_t exponent)
     return result;
 }
 
-static inline uint32_t bits_of_f32(float value)
+/* A loop with a call in it is not vectorized, and compilers stop inlining in files that are long. */
+#if defined(__GNUC__)
+#define always_inline inline __attribute__((always_inline))
+#else
+#define always_inline inline
+#endif
+
+static always_inline uint32_t bits_of_f32(float value)
 {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     return bits;
 }
 
-static inline float f32_of_bits(uint32_t bits)
+static always_inline float f32_of_bits(uint32_t bits)
 {
     float value;
     memcpy(&value, &bits, sizeof value);
@@ -63,7 +70,7 @@ static inline float f32_of_bits(uint32_t bits)
 
 /* condition ? a : b. A condition that is the same for all elements keeps compilers from vectorizing
  * a loop; masks do not. */
-static inline float choose_f32(bool condition, float a, float b)
+static always_inline float choose_f32(bool condition, float a, float b)
 {
     const uint32_t mask = 0u - (uint32_t)condition;
     return f32_of_bits((bits_of_f32(a) & mask) | (bits_of_f32(b) & ~mask));
@@ -71,7 +78,7 @@ static inline float choose_f32(bool condition, float a, float b)
 
 /* Exact. Moves exponent and mantissa into place and lets a multiplication by 2^112 correct the
  * exponent's bias, which normalizes subnormal numbers on the way. */
-static inline float f32_of_f16(uint16_t half)
+static always_inline float f32_of_f16(uint16_t half)
 {
     const uint32_t sign = (uint32_t)(half & 0x8000u) << 16;
     const uint32_t magnitude = (uint32_t)(half & 0x7fffu) << 13;
@@ -82,7 +89,7 @@ static inline float f32_of_f16(uint16_t half)
 
 /* To nearest, ties to even; a NaN stays one, quiet; too large is infinite. Subnormal results come
  * from an addition that shifts the bits that are lost out of the mantissa. */
-static inline uint16_t f16_of_f32(float value)
+static always_inline uint16_t f16_of_f32(float value)
 {
     const uint32_t bits = bits_of_f32(value);
     const uint32_t sign = (bits >> 16) & 0x8000u;
