@@ -35,7 +35,6 @@ _is_sparse = paddle.Tensor.is_selected_rows
 _is_contiguous = paddle.Tensor.is_contiguous
 _dtype_of = attrgetter("dtype")
 _shape_of = attrgetter("shape")
-# What of a parameter may be changed between steps and shapes the plan.
 _need_clip_of = attrgetter("need_clip")
 _regularizer_of = attrgetter("regularizer")
 _attributes_of = attrgetter("optimize_attr")
@@ -136,9 +135,7 @@ class DygraphStepper:
             tuple(map(id, params)),
             tuple(map(_dtype_of, grads)),
             tuple(map(_shape_of, grads)),
-            tuple(map(_need_clip_of, params)),
-            tuple(map(_regularizer_of, params)),
-            tuple(map(_scale_of, map(_attributes_of, params))),
+            _attributes(params),
             tuple(map(_decay_now, groups.options)),
             multi_precision,
             found_inf is None,
@@ -154,6 +151,19 @@ class DygraphStepper:
             ordered = grads if by_param is None else [by_param[id(p)] for p in launch.group.params]
             _run(launch, ordered, lr, bool(found_inf))
         return prepared.plan
+
+
+def _attributes(params: Sequence[Any]) -> tuple[Any, ...]:
+    """What of the parameters may be changed between steps and shapes the plan."""
+    try:
+        return (
+            tuple(map(_need_clip_of, params)),
+            tuple(map(_regularizer_of, params)),
+            tuple(map(_scale_of, map(_attributes_of, params))),
+        )
+    except AttributeError:  # plain tensors, which have no such attributes
+        names = ("need_clip", "regularizer", "optimize_attr")
+        return tuple(str(getattr(each, name, None)) for each in params for name in names)
 
 
 def _decay_now(options: Any) -> Any:
