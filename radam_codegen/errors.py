@@ -13,6 +13,7 @@ __all__ = [
     "ArgumentError",
     "ArgumentTypeError",
     "ArtifactError",
+    "CheckpointError",
     "CompileError",
     "CompilerNotFoundError",
     "ConfigError",
@@ -56,6 +57,10 @@ class VerifyError(RadamCodegenError, AssertionError):
 
 class ProgramError(RadamCodegenError, ValueError):
     """A Paddle program cannot be used as asked; nothing in it has been changed."""
+
+
+class CheckpointError(RadamCodegenError, ValueError):
+    """A checkpoint does not fit the optimizer; the message lists all of it. Nothing was loaded."""
 
 
 class ToolchainError(RadamCodegenError, RuntimeError):

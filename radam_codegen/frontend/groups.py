@@ -50,10 +50,22 @@ class Groups:
         self.members = [each for group in members for each in group] if members else None
         #: Number of parameters in each group.
         self.sizes = tuple(map(len, members))
-        self._places = {
-            name_of(each): (group, index)
-            for group, listed in enumerate(members)
-            for index, each in enumerate(listed)
+        self._places = self._find_places()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_places"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Paddle gives copies of parameters new names.
+        vars(self).update(state)
+        self._places = self._find_places()
+
+    def _find_places(self) -> dict[str, tuple[int, int]]:
+        members = iter(self.members or ())
+        return {
+            name_of(next(members)): (group, index)
+            for group, size in enumerate(self.sizes)
+            for index in range(size)
         }
 
     def group_of(self, name: str) -> int:

@@ -7,6 +7,7 @@ int64, one entry per parameter.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,11 @@ import paddle
 from paddle.base import framework, unique_name
 from paddle.base.layer_helper import LayerHelper
 
+from radam_codegen.errors import CheckpointError
 from radam_codegen.frontend.read_plan import PlannedGroup
 from radam_codegen.program.dygraph import DygraphState
 
-__all__ = ["MOMENTS", "STEP", "GroupState", "StateMaker"]
+__all__ = ["MOMENTS", "STEP", "GroupState", "StateMaker", "StaticState"]
 
 #: Names of the accumulators, as in the native optimizer.
 MOMENTS = ("moment1", "moment2")
@@ -37,11 +39,34 @@ class GroupState:
     step: Any
 
 
+@dataclass(frozen=True)
+class StaticState:
+    """Where the state of one parameter stands in a scope: names of variables."""
+
+    shape: tuple[int, ...]
+    #: Type of the moments.
+    dtype: str
+    moment1: str
+    moment2: str
+    #: float32 master weight, or None.
+    master: str | None
+    #: Step counts of the parameter's group.
+    step: str
+    #: Number of counts in there.
+    size: int
+    #: The parameter's place among them.
+    index: int
+
+
 class StateMaker:
     """Makes the state of one optimizer and keeps it in the optimizer's accumulators."""
 
     def __init__(self, optimizer: Any) -> None:
         self._optimizer = optimizer
+        #: State in programs, by name of parameter.
+        self.static: dict[str, StaticState] = {}
+        #: Parameters that a checkpoint of the native optimizer was expected to have, and had not.
+        self.missing: frozenset[str] = frozenset()
 
     def of_group(self, group: PlannedGroup) -> GroupState:
         """Create a group's state in the current main and startup program, set to 0."""
@@ -57,20 +82,90 @@ class StateMaker:
             for param, tensor in zip(group.params, group.plan.tensors)
             if tensor.master
         )
-        return GroupState(moment1, moment2, masters or None, _static_step(len(group.params)))
+        step = _static_step(len(group.params))
+        remaining = iter(masters)
+        for index, tensor in enumerate(group.plan.tensors):
+            self.static[tensor.name] = StaticState(
+                shape=tensor.shape,
+                dtype=tensor.moment_dtype.value,
+                moment1=moment1[index].name,
+                moment2=moment2[index].name,
+                master=next(remaining).name if tensor.master else None,
+                step=step.name,
+                size=len(group.params),
+                index=index,
+            )
+        return GroupState(moment1, moment2, masters or None, step)
 
     def of_parameter(self, param: Any, master: bool) -> DygraphState:
         """Return the state of one parameter in dynamic graph, made where it is missing."""
-        dtype = "float64" if param.dtype == paddle.float64 else "float32"
+        dtype = self.moment_dtype(param)
         moment1, moment2 = (self._moment(name, param, dtype) for name in MOMENTS)
         weight = self._optimizer._create_master_weight(param) if master else None
-        step, index = self._dygraph_step(param)
+        step, index = self.step_of(param)
         return DygraphState(moment1, moment2, weight, step, index)
+
+    def held(self, param: Any) -> DygraphState | None:
+        """Return the state of one parameter in dynamic graph, None where it has none."""
+        accumulators = self._optimizer._accumulators
+        moments = [accumulators.get(self._key(name), {}).get(param.name) for name in MOMENTS]
+        if any(each is None for each in moments):
+            return None
+        weight = self._optimizer._master_weights.get(param.name)
+        step, index = self.step_of(param)
+        return DygraphState(moments[0], moments[1], weight, step, index)
+
+    def adopt(self, param: Any, moment1: Any, moment2: Any, master: Any) -> None:
+        """Make tensors the state of a parameter in dynamic graph, under new names."""
+        optimizer = self._optimizer
+        for name, moment in zip(MOMENTS, (moment1, moment2)):
+            moment.name = unique_name.generate(f"{param.name}_{self._key(name)}")
+            optimizer._accumulators[self._key(name)][param.name] = moment
+        if master is not None:
+            master.name = unique_name.generate(f"{param.name}_fp32_master")
+            optimizer._master_weights[param.name] = master
+
+    def forget(self, param: Any) -> None:
+        """Leave a parameter in dynamic graph without state, as before its first gradient."""
+        for name in MOMENTS:
+            self._optimizer._accumulators.get(self._key(name), {}).pop(param.name, None)
+        self._optimizer._master_weights.pop(param.name, None)
+        step, index = self.step_of(param)
+        step[index] = 0
+
+    def check_loaded(self, params: Sequence[Any]) -> None:
+        """Refuse the first step after loading if a checkpoint lacked a parameter that steps.
+
+        The native optimizer has no state of parameters that never had a gradient, so whether one
+        was lost only shows here.
+
+        Raises:
+            CheckpointError: it names the parameters.
+        """
+        lost = [param.name for param in params if param.name in self.missing]
+        if lost:
+            raise CheckpointError(
+                "the checkpoint that was loaded holds no state of these parameters, but they have "
+                f"gradients: {', '.join(map(repr, lost))}; nothing was updated. Load one that has "
+                "it; or opt.set_state_dict(opt.state_dict()) has them begin anew"
+            )
+        self.missing = frozenset()
+
+    @staticmethod
+    def moment_dtype(param: Any) -> str:
+        """Type of a parameter's moments in dynamic graph."""
+        return "float64" if param.dtype == paddle.float64 else "float32"
+
+    def _key(self, name: str) -> str:
+        """Under which Paddle files a kind of state."""
+        prefix = self._optimizer._name
+        return name if prefix is None else f"{prefix}_{name}"
 
     def _moment(self, name: str, param: Any, dtype: str) -> Any:
         return self._optimizer._add_accumulator(name, param, getattr(paddle, dtype))
 
-    def _dygraph_step(self, param: Any) -> tuple[Any, int]:
+    def step_of(self, param: Any) -> tuple[Any, int]:
+        """Step counts of a parameter's group in dynamic graph, and its place among them."""
         groups = self._optimizer._groups
         group, index = groups.place_of(param.name)
         steps = self._optimizer._accumulators[STEP]
