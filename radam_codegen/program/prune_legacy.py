@@ -137,18 +137,12 @@ def _feeding_ops(program: Any, targets: Sequence[Any]) -> list[Any]:
             needed.update(op.input_arg_names)
             continue
         # An update writes persistable state: whether one of those runs is what the targets say.
-        if (
-            op._is_optimize_op()
-            and not _updates_parameter(op)
-            and any(name in needed and _is_temporary(block, name) for name in op.output_arg_names)
+        if op._is_optimize_op() and any(
+            name in needed and _is_temporary(block, name) for name in op.output_arg_names
         ):
             needed.update(op.input_arg_names)
             found.append(op)
     return found[::-1]
-
-
-def _updates_parameter(op: Any) -> bool:
-    return any(name.startswith("Param") for name in op.output_names)
 
 
 def _is_temporary(block: Any, name: str) -> bool:

@@ -276,6 +276,58 @@ def test_an_assignment_in_place_goes_where_nothing_reads_its_target() -> None:
     assert read(programs.scope, "d_n")[0] == 0.0
 
 
+@pytest.mark.skipif(not IN_PIR, reason="such ops are made through the PIR interface")
+def test_a_write_through_a_vector_stays_where_an_element_is_read() -> None:
+    def scaled(name: str, x: Any) -> tuple[Any, list[Any]]:
+        hidden, parameters = dense(x, name)
+        buffer, scale = state(f"{name}_n", 8.0), state(f"{name}_scale", 2.0)
+        # Divides its operands by the scale, in place; they come as one vector.
+        paddle._C_ops.check_finite_and_unscale_([buffer], scale)
+        return hidden * buffer, parameters
+
+    programs = check_against_alone(scaled, steps=2, state=("n",))
+    assert read(programs.scope, "d_n")[0] == 2.0
+
+
+@pytest.mark.skipif(not IN_PIR, reason="in legacy a variable is one object")
+def test_a_write_through_another_handle_of_the_same_parameter_stays() -> None:
+    def counted(name: str, x: Any) -> tuple[Any, list[Any]]:
+        hidden, parameters = dense(x, name)
+        counter = paddle.create_parameter(
+            [1],
+            "float32",
+            name=f"{name}_n",
+            attr=paddle.ParamAttr(name=f"{name}_n", trainable=False),
+            default_initializer=paddle.nn.initializer.Constant(0.0),
+        )
+        handle = paddle._pir_ops.parameter(f"{name}_n")
+        paddle.assign(counter + 1.0, output=handle)
+        return hidden * counter, parameters
+
+    programs = check_against_alone(counted, steps=3, state=("n",))
+    assert read(programs.scope, "d_n")[0] == 3.0
+
+
+def test_ops_of_the_optimize_role_are_optimizers() -> None:
+    def averaged(name: str, x: Any) -> tuple[Any, list[Any]]:
+        hidden, parameters = dense(x, name)
+        average = state(f"{name}_n", 0.0)
+        if IN_PIR:
+            with paddle.base.framework.pir_op_role_guard(2):
+                paddle.assign(average + 1.0, output=average)
+        else:
+            with paddle.static.default_main_program()._optimized_guard([]):
+                paddle.assign(average + 1.0, output=average)
+        return hidden, parameters
+
+    programs = two_optimizers(averaged)
+    half = programs.halves["d"]
+    programs.run(feed_of("dg", 0), [half.loss, half.result])
+    assert read(programs.scope, "d_n")[0] == 0.0
+    programs.run(feed_of("dg", 0), [half.loss], use_prune=True)
+    assert read(programs.scope, "d_n")[0] == 1.0
+
+
 @NO_LEGACY_BRANCH
 def test_an_assignment_inside_a_branch_stays() -> None:
     def counted(name: str, x: Any) -> tuple[Any, list[Any]]:
