@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from radam_codegen.ir.plan import UpdatePlan as UpdatePlan
     from radam_codegen.optimizer import RAdam as RAdam
     from radam_codegen.program import prune as prune
+    from radam_codegen.program.loading import load_operator as load_operator
 
 #: Public name: the module that defines it.
 _HOME = {
@@ -24,6 +25,7 @@ _HOME = {
     "RadamCodegenError": "radam_codegen.errors",
     "UpdatePlan": "radam_codegen.ir.plan",
     "include_dir": "radam_codegen._resources",
+    "load_operator": "radam_codegen.program.loading",
     "prune": "radam_codegen.program",
 }
 
@@ -33,6 +35,7 @@ __all__ = [
     "UpdatePlan",
     "__version__",
     "include_dir",
+    "load_operator",
     "prune",
 ]
 

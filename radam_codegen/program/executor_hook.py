@@ -19,14 +19,14 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import paddle
 from paddle.static import CompiledProgram, Executor
 
-from radam_codegen.errors import RadamCodegenError
+from radam_codegen.errors import OperatorError, RadamCodegenError
 from radam_codegen.program.fetches import Fetches, has_optimize_op, split_fetch_list
+from radam_codegen.program.operator import check_operators, take_failure
 from radam_codegen.program.pruning import feed_names_of, prune_cache
 from radam_codegen.program.schedulers import (
     SchedulerSet,
@@ -97,10 +97,14 @@ def _hooked(original: Callable[..., Any]) -> Callable[..., Any]:
         except RadamCodegenError:
             raise
         except Exception as error:
-            failure = _operator_failure()
-            if failure is None:
-                raise
-            raise failure from error
+            failure = take_failure()
+            if failure is not None:
+                raise failure from error
+            try:
+                check_operators(_inner(program))
+            except OperatorError as unknown:
+                raise unknown from error
+            raise
 
     setattr(run, _MARK, True)
     return run
@@ -111,12 +115,6 @@ def _paddle_manages(
 ) -> bool:
     scope = args[_SCOPE] if len(args) > _SCOPE else kwargs.get("scope")
     return len(schedulers.bound) == 1 and (scope is None or not _misses_scope(program, scope))
-
-
-def _operator_failure() -> BaseException | None:
-    """Return why our operator failed in this run, if it did: Paddle passes on only the text."""
-    failure: BaseException | None = import_module("radam_codegen.program.operator").take_failure()
-    return failure
 
 
 def _run_pruned(original: Callable[..., Any], executor: Any, program: Any, arguments: _Run) -> Any:

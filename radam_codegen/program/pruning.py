@@ -17,6 +17,7 @@ from paddle.static import Executor
 
 from radam_codegen.errors import ArgumentError, ArgumentTypeError, ProgramError
 from radam_codegen.program.fetches import Fetches, split_fetch_list
+from radam_codegen.program.operator import check_operators
 from radam_codegen.program.prune_legacy import prune_legacy_program, underlying_program
 from radam_codegen.program.prune_pir import feedable_names, prune_pir_program
 from radam_codegen.program.schedulers import (
@@ -97,6 +98,7 @@ def prune(program: Any = None, feed: Any = None, fetch_list: Any = None) -> Prun
     Raises:
         ProgramError: an op, a value or a name is not of this program; or a name is unknown.
         ArgumentTypeError: an argument, or an item of ``fetch_list``, has a wrong type.
+        OperatorError: the program was loaded before the operators that it holds were known.
     """
     if program is None:
         program = paddle.static.default_main_program()
@@ -143,7 +145,7 @@ class PruneCache:
             whole: True keeps every op (PIR only), for a copy that differs in its schedulers alone.
 
         Raises:
-            ProgramError, ArgumentTypeError: see :func:`prune`.
+            ProgramError, ArgumentTypeError, OperatorError: see :func:`prune`.
         """
         feeds = frozenset(feed_names)
         with self._lock:
@@ -164,6 +166,7 @@ class PruneCache:
                 entry.pruned.move_to_end(key)
                 self.hits += 1
                 return known
+            check_operators(underlying_program(program))  # to clone such a program ends the process
             if isinstance(program, paddle.pir.Program):
                 made = _prune_pir(program, fetches, with_schedulers, whole)
             else:

@@ -98,6 +98,27 @@ for program in (startup, main):
     assert run(saved, LOAD, attempt) == "True\nTrue\n"
 
 
+@pytest.mark.skipif(not IN_PIR, reason="in a legacy program the operators keep their names")
+def test_a_program_loaded_too_early_fails_with_our_error(saved: tuple[str, str]) -> None:
+    attempt = """
+import radam_codegen as rc
+from radam_codegen.errors import OperatorError
+rc.load_operator()
+for attempt in (
+    lambda: executor.run(main, feed=feed),
+    lambda: executor.run(main, feed=feed, use_prune=True),
+    lambda: rc.prune(main),
+):
+    try:
+        attempt()
+    except OperatorError as error:
+        print("load the program (again)" in str(error))
+    else:
+        print("no error")
+"""
+    assert run(saved, LOAD, attempt).splitlines() == ["True"] * 3
+
+
 def test_a_program_loaded_in_time_is_accepted(saved: tuple[str, str]) -> None:
     attempt = """
 from radam_codegen.program.operator import check_operators
