@@ -78,7 +78,8 @@ def _names(no_grad_set: Iterable[Any] | None) -> set[str]:
             "no_grad_set should be a set, list or tuple of tensors or names, got "
             f"{type(no_grad_set).__name__}"
         )
-    return {name_of(each) for each in no_grad_set if isinstance(each, str) or each.has_name}
+    # A value of a PIR program may have no name; it is no parameter then.
+    return {name_of(each) for each in no_grad_set if getattr(each, "has_name", True)}
 
 
 def _value(program: Any, known: dict[str, Any], entry: Any) -> Any:
