@@ -126,10 +126,17 @@ class StaticStore:
 
     def _set(self, variable: str, value: Any) -> None:
         tensor = self._scope.var(variable).get_tensor()
-        initialized = tensor._is_initialized()
-        place = tensor._place() if initialized else framework._current_expected_place()
-        tensor.set(to_array(value), place)
+        tensor.set(to_array(value), _place_of(tensor))
 
     def _options(self, name: str) -> Any:
         groups = self._optimizer._groups
         return groups.options[groups.group_of(name)]
+
+
+def _place_of(tensor: Any) -> Any:
+    """Where a tensor is, or will be, as a place of a kind that ``set`` takes."""
+    if not tensor._is_initialized():
+        place = framework._current_expected_place()  # of no kind before anything has run
+        return place if isinstance(place, core.CUDAPlace) else core.CPUPlace()
+    place = tensor._place()
+    return core.CUDAPlace(place.gpu_device_id()) if place.is_gpu_place() else core.CPUPlace()
