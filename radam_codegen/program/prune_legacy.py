@@ -182,7 +182,12 @@ def _renumber_forward_blocks(original: Any, pruned: Any) -> None:
 
 def _required_feeds(block: Any) -> list[str]:
     """Return the data variables that Paddle would ask for and that nothing in the block makes."""
-    made = {name for op in block.ops if op.type != "feed" for name in op.output_arg_names}
+    made = {
+        name
+        for op in block.ops
+        for name in op.output_arg_names
+        if op.type != "feed" and name not in op.input_arg_names
+    }
     return [
         name
         for name, variable in block.vars.items()

@@ -260,6 +260,21 @@ def test_feeding_an_intermediate() -> None:
     np.testing.assert_array_equal(fetched, hidden)
     assert float(loss) == 4.0
     assert programs.scope.find_var("x_d") is None
+    # The same fetches of other feeds are another pruned program.
+    (computed, _) = programs.run(feed_of("d", 0), [d.hidden.name, d.loss], use_prune=True)
+    assert not np.array_equal(computed, hidden)
+
+
+@pytest.mark.skipif(IN_PIR, reason="in PIR an op cannot write to what is fed")
+def test_data_that_an_op_makes_need_not_be_fed() -> None:
+    programs = build("dg", optimizer=None)
+    d = programs.halves["d"]
+    with paddle.static.program_guard(programs.main, programs.startup):
+        made = paddle.static.data("x_made", [None, 4], "float32")
+        paddle.assign(d.data, output=made)
+        read_back = paddle.mean(made)
+    (mean,) = programs.start().run(feed_of("d", 0), [read_back], use_prune=True)
+    assert float(mean) == pytest.approx(float(feed_of("d", 0)["x_d"].mean()))
 
 
 @pytest.mark.skipif(IN_PIR, reason="in PIR an intermediate value has no name to feed it by")

@@ -246,12 +246,27 @@ def test_one_native_scheduler_is_not_touched() -> None:
     assert all_schedulers(paddle.static.Program()) is None
 
 
+def test_a_native_scheduler_of_two_programs_drives_the_pruned_one() -> None:
+    shared = halving("d")
+    # The scheduler remembers the variable of the second program only.
+    first = build("d", sgd, lambda name: shared).start()
+    build("g", sgd, lambda name: shared)
+    half = first.halves["d"]
+    for step in range(3):
+        first.run(feed_of("d", step), [half.loss, half.result])
+        shared.step()
+    for now, then in zip(half.weights(first.scope), weights_alone("d", sgd, 3)):
+        np.testing.assert_allclose(now, then, rtol=1e-6)
+
+
 def test_pruned_program_has_only_the_schedulers_it_uses() -> None:
     programs = build("dg", radam, halving).start()
     for half in programs.halves.values():
         pruned = radam_codegen.prune(programs.main, None, [half.loss, half.result])
         (entry,) = pruned.program.lr_scheduler.bound
         assert entry.scheduler is half.scheduler
+        variable = pruned.program.lr_var
+        assert (variable.name, variable.block.program) == (entry.lr_name, pruned.program)
     forward = build("dg", None)
     pruned = radam_codegen.prune(forward.main, None, [forward.halves["d"].loss])
     assert not hasattr(pruned.program, "lr_scheduler")
