@@ -222,6 +222,7 @@ class RAdam(Optimizer):  # type: ignore[misc]
         if framework.in_dygraph_mode():
             self._step([param for param, _ in params_grads], [grad for _, grad in params_grads])
             return []
+        self._dtype = _learning_rate_dtype(params_grads, self._dtype)
         update = append_update(self, self._groups, self._state, params_grads)
         self._plan = update.plan
         return list(update.operations)
@@ -339,6 +340,17 @@ class RAdam(Optimizer):  # type: ignore[misc]
         startup = startup_program or paddle.static.default_startup_program()
         with building(program, startup):
             return self.apply_gradients(params_grads)
+
+
+def _learning_rate_dtype(params_grads: Sequence[tuple[Any, Any]], loss_dtype: Any) -> Any:
+    """Type of the learning rate's variable: the loss's, unless a parameter is more exact.
+
+    ``loss_dtype`` is None where gradients came without a backward pass. Paddle's own choice is a
+    name then, which its PIR does not take as a type.
+    """
+    if any(param.dtype == paddle.float64 for param, _ in params_grads):
+        return paddle.float64
+    return paddle.float32 if loss_dtype is None else loss_dtype
 
 
 def _gradients(params: Sequence[Any]) -> list[Any]:
