@@ -82,6 +82,8 @@ def _update(
     state.moment2 = beta2 * state.moment2 + (1.0 - beta2) * grad**2
     moment1_hat = state.moment1 / (1.0 - beta1**t)
     gamma = lr * tensor.lr_scale
+    if tensor.decay.kind is DecayKind.DECOUPLED:
+        state.param = state.param * (1.0 - gamma * tensor.decay.coefficient)
     rho_inf, rho_t = reference_rho(beta2, t)
     if rho_t > 5.0:
         with np.errstate(divide="ignore", invalid="ignore"):

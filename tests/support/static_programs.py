@@ -13,6 +13,7 @@ __all__ = [
     "IN_PIR",
     "FedProgram",
     "Tensor",
+    "fed_loss",
     "persistable_names",
     "program_text",
     "random_gradients",
@@ -111,11 +112,17 @@ def _create(tensor: Tensor) -> Any:
 
 
 def _fed_loss(tensors: Sequence[Tensor], params: Sequence[Any]) -> Any:
-    terms = []
-    for index, (tensor, param) in enumerate(zip(tensors, params)):
-        fed = paddle.static.data(f"fed_{index}", list(tensor.shape), tensor.dtype)
-        terms.append(_sum(param * fed))
-    if len({tensor.dtype for tensor in tensors}) > 1:
+    fed = [
+        paddle.static.data(f"fed_{index}", list(tensor.shape), tensor.dtype)
+        for index, tensor in enumerate(tensors)
+    ]
+    return fed_loss(list(zip(params, fed)))
+
+
+def fed_loss(pairs: Sequence[tuple[Any, Any]]) -> Any:
+    """A loss whose gradient by each of these parameters is what is fed beside it."""
+    terms = [_sum(param * fed) for param, fed in pairs]
+    if len({str(param.dtype) for param, _ in pairs}) > 1:
         terms = [paddle.cast(term, "float32") for term in terms]
     return terms[0] if len(terms) == 1 else paddle.add_n(terms)
 
