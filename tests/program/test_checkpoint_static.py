@@ -157,7 +157,7 @@ def test_the_program_s_counts_say_little_in_other_groups() -> None:
     third = training().start()
     third.optimizer.set_state_dict(state, scope=third.program.scope)
     assert third.program.read("radam_step_1").tolist() == [BEFORE + 1]
-    with pytest.raises(CheckpointError, match="save the state_dict\\(\\) of the optimizer"):
+    with pytest.raises(CheckpointError, match=r"save the state_dict\(\) of the optimizer"):
         second.optimizer.set_state_dict(state, scope=second.program.scope)
 
 
@@ -191,7 +191,7 @@ def test_before_there_is_any_state() -> None:
     with pytest.raises(ProgramError, match="minimize"):
         optimizer.set_state_dict({})
     program = FedProgram([Tensor("w", (3,))], lambda params: rc.RAdam())
-    with pytest.raises(ProgramError, match="w_moment1_.*startup"):
+    with pytest.raises(ProgramError, match=r"w_moment1_.*startup"):
         program.optimizer.state_dict(scope=program.scope)
     with pytest.raises(ProgramError, match="startup"):
         program.optimizer.native_state_dict(scope=program.scope)
