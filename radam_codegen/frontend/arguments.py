@@ -186,20 +186,22 @@ def check_parameters(parameters: Any) -> list[Any] | None:
         raise ArgumentTypeError(
             "`parameters` should be in an ordered collection, but is a set; please use a list"
         )
-    listed = list(parameters)
+    listed = _listed(parameters)
     grouped = [isinstance(each, Mapping) for each in listed]
     if any(grouped) and not all(grouped):
         raise ArgumentTypeError(
             f"`parameters` mixes groups (dicts) and parameters; entry {grouped.index(False)} is a "
             f"{type(listed[grouped.index(False)]).__name__}: put it into a group"
         )
-    if all(grouped):
-        for index, group in enumerate(listed):
-            _check_group(index, group)
-        _check_unique([each for group in listed for each in as_list(group["params"])])
-    else:
+    if not any(grouped):
         _check_unique(listed)
-    return listed
+        return listed
+    for index, group in enumerate(listed):
+        _check_group(index, group)
+    # Lists, as an iterator could be read only once.
+    groups = [{**group, "params": as_list(group["params"])} for group in listed]
+    _check_unique([each for group in groups for each in group["params"]])
+    return groups
 
 
 def _check_group(index: int, group: Mapping[str, Any]) -> None:
@@ -219,12 +221,19 @@ def _check_group(index: int, group: Mapping[str, Any]) -> None:
             "optimizer parameters should be in ordered collections, but parameter group "
             f"{index} has a set, please use list instead."
         )
+    try:
+        _check_options(group)
+    except (ArgumentError, ArgumentTypeError) as error:
+        raise type(error)(f"parameter group {index}: {error}") from error
+
+
+def _check_options(group: Mapping[str, Any]) -> None:
     if "learning_rate" in group:
         scale = as_number("learning_rate", group["learning_rate"])
         if not 0.0 <= scale < math.inf:
             raise ArgumentError(
-                f"parameter group {index} has the learning_rate {scale}; it scales the optimizer's "
-                "learning rate and must be finite and not negative"
+                f"Invalid learning_rate: {scale}; it scales the optimizer's learning rate and must "
+                "be finite and not negative."
             )
     for beta in ("beta1", "beta2"):
         if beta in group:
@@ -239,12 +248,27 @@ def as_list(params: Any) -> Sequence[Any]:
     """Return what a group's ``params`` holds, where that may be one parameter by itself."""
     if isinstance(params, (str, paddle.Tensor, paddle.pir.Value)) or hasattr(params, "block"):
         return [params]
-    return list(params)
+    return _listed(params)
+
+
+def _listed(parameters: Any) -> list[Any]:
+    try:
+        return list(parameters)
+    except TypeError as error:
+        raise ArgumentTypeError(
+            "`parameters` argument given to the optimizer should be an iterable of paddle Tensors, "
+            f"but got argument type is `{type(parameters)}`."
+        ) from error
 
 
 def _check_unique(parameters: Sequence[Any]) -> None:
     seen: set[str] = set()
-    for parameter in parameters:
+    for index, parameter in enumerate(parameters):
+        if not isinstance(parameter, str) and not hasattr(parameter, "name"):
+            raise ArgumentTypeError(
+                f"entry {index} of `parameters` is {parameter!r} of type "
+                f"{type(parameter).__name__}; it should be a parameter or, in static mode, its name"
+            )
         name = name_of(parameter)
         if name in seen:
             raise ArgumentError(

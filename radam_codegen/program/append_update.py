@@ -8,6 +8,7 @@ from typing import Any
 
 import paddle
 
+from radam_codegen.errors import ProgramError
 from radam_codegen.frontend.groups import Groups
 from radam_codegen.frontend.read_plan import PlannedGroup, read_plan
 from radam_codegen.ir.launch import LaunchSpec
@@ -47,6 +48,7 @@ def append_update(
     Raises:
         UnsupportedError: a gradient is sparse, or a type has no kernel. Both programs are as
             before then, as after any other error.
+        ProgramError: something belongs to another program.
     """
     main = paddle.static.default_main_program()
     startup = paddle.static.default_startup_program()
@@ -57,16 +59,46 @@ def append_update(
         multi_precision=optimizer._multi_precision,
         skip=found_inf is not None,
     )
+    _check_program(main, planned, found_inf)
     kernels.operator()  # a program can hold the operator only once Paddle knows it
     for group in planned:
         kernels.source_of(group.plan.structure)  # whatever is wrong with the IR shows here
-    with restored_on_failure(main, startup):
+    with restored_on_failure(main, startup, mappings=_memory(optimizer, state)):
         learning_rate = create_learning_rate(optimizer, main)
         operations = tuple(
             _emit(main, startup, group, state, learning_rate, found_inf) for group in planned
         )
     install_executor_hook()
     return Update(plan, operations)
+
+
+def _check_program(main: Any, planned: Sequence[PlannedGroup], found_inf: Any) -> None:
+    """Refuse what belongs to another program: Paddle would take it, and end the process."""
+    for group in planned:
+        for tensor, param, grad in zip(group.plan.tensors, group.params, group.grads):
+            for what, each in (("parameter", param), ("the gradient of parameter", grad)):
+                if each.block.program is not main:
+                    raise ProgramError(
+                        f"{what} {tensor.name!r} belongs to another program than the current main "
+                        "program; put paddle.static.program_guard around the call"
+                    )
+    decays = [("weight_decay", group.weight_decay) for group in planned]
+    for what, each in (("found_inf", found_inf), *decays):
+        if each is not None and each.block.program is not main:
+            raise ProgramError(
+                f"{what} is a variable of another program than that of the parameters; "
+                "create it in the program that is to read it"
+            )
+
+
+def _memory(optimizer: Any, state: StateMaker) -> tuple[dict[Any, Any], ...]:
+    """What an optimizer remembers of the programs that it was appended to."""
+    return (
+        optimizer._accumulators,
+        optimizer._learning_rate_map,
+        optimizer._master_weights,
+        state.static,
+    )
 
 
 def _emit(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,10 @@ import paddle
 from paddle.base import framework
 
 __all__ = ["building", "restored_on_failure"]
+
+#: Where a program keeps what belongs to its learning rate.
+_PLACES = ("lr_scheduler", "lr_var", "lr_name")
+_ROLE = "op_role"
 
 
 @contextmanager
@@ -27,14 +31,16 @@ def building(main: Any, startup: Any) -> Iterator[None]:
 
 
 @contextmanager
-def restored_on_failure(*programs: Any) -> Iterator[None]:
+def restored_on_failure(*programs: Any, mappings: Sequence[dict[Any, Any]] = ()) -> Iterator[None]:
     """Take operators and variables that the block adds to the programs away again if it raises.
 
     Args:
-        programs: main and startup program, legacy or PIR. Operators are only ever appended to
-            them inside of the block.
+        programs: main and startup program, legacy or PIR. The block only adds operators to them.
+        mappings: what an optimizer remembers of programs; they are put back too, with the mappings
+            that are values in them.
     """
     snapshots = [_snapshot(program) for program in programs]
+    snapshots += [_snapshot_mapping(mapping) for mapping in mappings]
     try:
         yield
     except BaseException:
@@ -43,35 +49,78 @@ def restored_on_failure(*programs: Any) -> Iterator[None]:
         raise
 
 
-def _snapshot(program: Any) -> Any:
+def _snapshot_mapping(mapping: dict[Any, Any]) -> Callable[[], None]:
+    inner = [_snapshot_mapping(each) for each in mapping.values() if isinstance(each, dict)]
+    items = dict(mapping)
+
+    def restore() -> None:
+        mapping.clear()
+        mapping.update(items)
+        for each in inner:
+            each()
+
+    return restore
+
+
+def _snapshot(program: Any) -> Callable[[], None]:
     attributes = dict(vars(program))
-    if isinstance(program, framework.Program):
-        blocks = [(len(block.ops), set(block.vars)) for block in program.blocks]
-        return lambda: _restore_legacy(program, blocks, attributes)
-    count = len(program.global_block().ops)
-    return lambda: _restore_pir(program, count, attributes)
+    if not isinstance(program, framework.Program):
+        known = {op.id() for block in _pir_blocks(program.global_block()) for op in block.ops}
+        return lambda: _restore_pir(program, known, attributes)
+    blocks = [_LegacyBlock(block) for block in program.blocks]
+    return lambda: _restore_legacy(program, blocks, attributes)
 
 
-def _restore_legacy(program: Any, blocks: list[tuple[int, set[str]]], attributes: Any) -> None:
-    for block, (count, names) in zip(program.blocks, blocks):
-        for index in reversed(range(count, len(block.ops))):
-            block._remove_op(index, sync=False)
-        for name in set(block.vars) - names:
-            block._remove_var(name, sync=False)
+class _LegacyBlock:
+    """What there was in a block: operators, their roles, and names of variables."""
+
+    def __init__(self, block: Any) -> None:
+        self._block = block
+        self._names = set(block.vars)
+        self._roles = [op.attr(_ROLE) for op in block.ops]
+
+    def restore(self) -> None:
+        for index in reversed(range(len(self._roles), len(self._block.ops))):
+            self._block._remove_op(index, sync=False)
+        for name in set(self._block.vars) - self._names:
+            self._block._remove_var(name, sync=False)
+
+    def restore_roles(self) -> None:
+        # The backward pass marks the operator that computes the loss.
+        for op, role in zip(self._block.ops, self._roles):
+            if op.attr(_ROLE) != role:
+                op._set_attr(_ROLE, role)
+
+
+def _restore_legacy(program: Any, blocks: list[_LegacyBlock], attributes: dict[str, Any]) -> None:
+    for block in blocks:
+        block.restore()
     program._sync_with_cpp()
+    for block in blocks:
+        block.restore_roles()
     _restore_attributes(program, attributes)
 
 
-def _restore_pir(program: Any, count: int, attributes: Any) -> None:
-    block = program.global_block()
-    for operation in reversed(block.ops[count:]):
-        block.remove_op(operation)
+def _pir_blocks(block: Any) -> Iterator[Any]:
+    """A block and all blocks inside of its operators."""
+    yield block
+    for operation in block.ops:
+        for inner in operation.blocks():
+            yield from _pir_blocks(inner)
+
+
+def _restore_pir(program: Any, known: set[int], attributes: dict[str, Any]) -> None:
+    # State goes to the beginning of a program, updates to its end.
+    for block in list(_pir_blocks(program.global_block())):
+        for operation in reversed(block.ops):
+            if operation.id() not in known:
+                block.remove_op(operation)
     _restore_attributes(program, attributes)
 
 
 def _restore_attributes(program: Any, attributes: dict[str, Any]) -> None:
     for name in set(vars(program)) - set(attributes):
         delattr(program, name)
-    for name in ("lr_scheduler", "lr_var", "lr_name"):
-        if name in attributes:
-            setattr(program, name, attributes[name])
+    for name, value in attributes.items():
+        if name in _PLACES or isinstance(value, (int, str)):
+            setattr(program, name, value)
