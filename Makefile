@@ -44,8 +44,12 @@ types: $(VENV)/.installed-dev
 	@rm -rf build/types && mkdir -p build/types/radam_codegen
 	@ln -s $(CURDIR)/radam_codegen/* build/types/radam_codegen/
 	@ln -s $(CURDIR)/runtime $(CURDIR)/templates $(CURDIR)/tools build/types/radam_codegen/
-	cd build/types && $(abspath $(PY)) -m mypy --config-file ../../pyproject.toml \
-	    --cache-dir ../../.mypy_cache -p radam_codegen
+	@if $(PY) -c 'import sys; sys.exit(sys.version_info >= (3, 10))'; then \
+	    echo "types: left out, as there is no current mypy for Python 3.9"; \
+	else \
+	    cd build/types && $(abspath $(PY)) -m mypy --config-file ../../pyproject.toml \
+	        --cache-dir ../../.mypy_cache -p radam_codegen; \
+	fi
 
 test-unit: $(VENV)/.installed-dev
 	$(PYTEST) -m "not both_irs"
