@@ -39,7 +39,8 @@ def recover_step(
         beta2_pow: likewise.
         rho: likewise.
         beta1: of the optimizer that loads.
-        beta2: likewise. Where the checkpoint was made with another one, ``rho`` gives the count.
+        beta2: likewise. Where the checkpoint was made with another one, ``rho`` gives the count,
+            with the help of ``beta1_pow``.
         dtype: type of the three, ``float32`` or ``float64``.
 
     Raises:
@@ -50,7 +51,11 @@ def recover_step(
             raise ValueError(f"{name} is {value}, which is no power of a beta")
     tiny = float(np.finfo(dtype).tiny)
     if tiny <= beta2_pow < 1.0:
-        return _by_beta2(beta2_pow, rho, beta2, dtype)
+        by_rho = rho * (1.0 - beta2_pow) / beta2_pow
+        step = _by_power(beta2_pow, beta2, dtype) if beta2 > 0.0 else -1
+        if _about(step, by_rho):
+            return step
+        return _by_another_beta2(beta1_pow, beta2_pow, by_rho, beta1, dtype)
     if tiny <= beta1_pow < 1.0:
         return _by_power(beta1_pow, beta1, dtype)
     if beta1_pow == 1.0 and beta2_pow == 1.0:
@@ -60,15 +65,28 @@ def recover_step(
     return max(_vanished(beta1, tiny), _vanished(beta2, tiny))
 
 
-def _by_beta2(beta2_pow: float, rho: float, beta2: float, dtype: str) -> int:
-    by_rho = rho * (1.0 - beta2_pow) / beta2_pow
-    step = _by_power(beta2_pow, beta2, dtype) if beta2 > 0.0 else -1
-    if step > 0 and abs(step - by_rho) <= 0.5 + 1e-2 * step:
-        return step
-    # Another beta2 than ours: rho tells the count by itself, if it is one.
-    if 0.5 <= by_rho < math.inf and abs(by_rho - round(by_rho)) <= 0.05 + 1e-3 * by_rho:
-        return round(by_rho)
-    raise ValueError(f"beta2_pow is {beta2_pow} and rho {rho}, which no number of steps leads to")
+def _by_another_beta2(
+    beta1_pow: float, beta2_pow: float, by_rho: float, beta1: float, dtype: str
+) -> int:
+    """The count where beta2 was another: by ``rho``, which the rest must not contradict."""
+    if 0.5 <= by_rho < math.inf:
+        if float(np.finfo(dtype).tiny) <= beta1_pow < 1.0:
+            step = _by_power(beta1_pow, beta1, dtype) if beta1 > 0.0 else -1
+            if _about(step, by_rho):
+                return step
+        elif by_rho >= _vanished(beta1, float(np.finfo(dtype).tiny)):
+            return round(by_rho)
+        off = 0.05 + 1e-4 * by_rho
+        if off < 0.25 and abs(by_rho - round(by_rho)) <= off:
+            return round(by_rho)
+    raise ValueError(
+        f"beta2_pow is {beta2_pow}, which is of {by_rho:.6g} steps by its rho, but not by beta2 "
+        "or beta1_pow"
+    )
+
+
+def _about(step: int, by_rho: float) -> bool:
+    return step > 0 and abs(step - by_rho) <= 0.5 + 1e-2 * step
 
 
 def _by_power(power: float, beta: float, dtype: str) -> int:
