@@ -8,11 +8,9 @@ from paddle.base.layer_helper import LayerHelper
 from paddle.optimizer import Optimizer
 from paddle.optimizer.lr import LRScheduler
 
-from radam_codegen.program.schedulers import attach_scheduler
+from radam_codegen.program.schedulers import SCHEDULER_ATTRIBUTES, attach_scheduler
 
 __all__ = ["create_learning_rate"]
-
-_PLACES = ("lr_scheduler", "lr_var", "lr_name")
 
 
 def create_learning_rate(optimizer: Optimizer, program: Any) -> Any:
@@ -33,16 +31,17 @@ def create_learning_rate(optimizer: Optimizer, program: Any) -> Any:
         return present
     if optimizer.helper is None:
         optimizer.helper = LayerHelper(type(optimizer).__name__)
-    places = {name: getattr(program, name) for name in _PLACES if hasattr(program, name)}
+    attributes = vars(program)
+    before = {name: attributes[name] for name in SCHEDULER_ATTRIBUTES if name in attributes}
     optimizer._create_global_learning_rate()
     variable = optimizer._global_learning_rate(program)
     scheduler = optimizer._learning_rate
     if isinstance(scheduler, LRScheduler):
         name = scheduler._var_name
-        for place in _PLACES:
-            if place in places:
-                setattr(program, place, places[place])
-            elif hasattr(program, place):
-                delattr(program, place)
+        for each in SCHEDULER_ATTRIBUTES:
+            if each in before:
+                setattr(program, each, before[each])
+            elif hasattr(program, each):
+                delattr(program, each)
         attach_scheduler(program, scheduler, variable, name)
     return variable

@@ -25,6 +25,7 @@ from paddle.base.data_feeder import convert_dtype
 from paddle.optimizer.lr import LRScheduler
 
 __all__ = [
+    "SCHEDULER_ATTRIBUTES",
     "BoundScheduler",
     "SchedulerSet",
     "all_schedulers",
@@ -36,6 +37,9 @@ __all__ = [
 ]
 
 _REGISTERED = "_radam_codegen_schedulers"
+
+#: Attributes of a program that have to do with its schedulers: Paddle's three, and ours.
+SCHEDULER_ATTRIBUTES = ("lr_scheduler", "lr_var", "lr_name", _REGISTERED)
 
 
 @dataclass(frozen=True)
@@ -203,7 +207,7 @@ def copy_schedulers(source: Any, target: Any) -> None:
 
 def drop_schedulers(program: Any) -> None:
     """Take every scheduler, and what belongs to it, from a program."""
-    for name in ("lr_scheduler", "lr_var", "lr_name", _REGISTERED):
+    for name in SCHEDULER_ATTRIBUTES:
         if name in vars(program):
             delattr(program, name)
 

@@ -9,10 +9,11 @@ from typing import Any
 import paddle
 from paddle.base import framework
 
+from radam_codegen.program.schedulers import SCHEDULER_ATTRIBUTES
+
 __all__ = ["building", "restored_on_failure"]
 
-#: Where a program keeps what belongs to its learning rate.
-_PLACES = ("lr_scheduler", "lr_var", "lr_name")
+#: Attribute of a legacy operator that says what it is for.
 _ROLE = "op_role"
 
 
@@ -122,5 +123,5 @@ def _restore_attributes(program: Any, attributes: dict[str, Any]) -> None:
     for name in set(vars(program)) - set(attributes):
         delattr(program, name)
     for name, value in attributes.items():
-        if name in _PLACES or isinstance(value, (int, str)):
+        if name in SCHEDULER_ATTRIBUTES or isinstance(value, (int, str)):
             setattr(program, name, value)

@@ -180,7 +180,8 @@ class Refusal:
         for program in (self.program.main, self.program.startup):
             block = program.global_block()
             found.append(program_text(program))
-            found.append({name: each for name, each in vars(program).items() if "lr" in name})
+            held = vars(program).items()
+            found.append({name: each for name, each in held if "lr" in name or "sched" in name})
             found.append(len(block.ops))
             if not IN_PIR:
                 found += [
@@ -337,6 +338,18 @@ def test_what_interrupts_minimize_leaves_no_trace(left: int) -> None:
     optimizer.left = -1
     refusal.then_works(optimizer)
     assert [len(group.tensors) for group in optimizer.plan.groups] == [1, 1]
+
+
+def test_what_interrupts_a_second_minimize_leaves_the_first_scheduler_alone() -> None:
+    refusal = Refusal()
+    program = refusal.program
+    first = rc.RAdam(paddle.optimizer.lr.StepDecay(0.05, 100), parameters=program.params[:1])
+    first.minimize(program.loss, program.startup)
+    before = refusal.state()
+    second = Interrupted(paddle.optimizer.lr.StepDecay(0.1, 7), parameters=program.params[1:])
+    with pytest.raises(KeyboardInterrupt):
+        second.minimize(program.loss, program.startup)
+    assert refusal.state() == before
 
 
 @pytest.mark.skipif(IN_PIR, reason="gradients of embeddings are dense in PIR")
