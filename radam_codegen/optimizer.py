@@ -29,8 +29,9 @@ from radam_codegen.program import checkpoint, kernels
 from radam_codegen.program.append_update import append_update
 from radam_codegen.program.checkpoint_copy import copied_state, restore_state
 from radam_codegen.program.dygraph import DygraphStepper
+from radam_codegen.program.shared_parameters import merge_shared
 from radam_codegen.program.state import StateMaker
-from radam_codegen.program.transaction import building, restored_on_failure
+from radam_codegen.program.transaction import building, in_current_block, restored_on_failure
 
 __all__ = ["RAdam"]
 
@@ -202,11 +203,18 @@ class RAdam(Optimizer):  # type: ignore[misc]
             return self.apply_gradients(params_grads), params_grads
         program = loss.block.program
         startup = startup_program or paddle.static.default_startup_program()
-        chosen = select_parameters(program, parameters or self._parameter_list, no_grad_set)
+        chosen = select_parameters(loss, parameters or self._parameter_list, no_grad_set)
+        if not chosen.parameters:
+            return [], []
         with restored_on_failure(program, startup), building(program, startup):
             params_grads = self.backward(
-                loss, startup, parameters=chosen.parameters, no_grad_set=chosen.no_grad_set
+                in_current_block(loss),
+                startup,
+                parameters=chosen.parameters,
+                no_grad_set=chosen.no_grad_set,
             )
+            if framework.in_pir_mode():
+                params_grads = merge_shared(params_grads)
             optimize_ops = self.apply_gradients(params_grads)
         return optimize_ops, params_grads
 
@@ -222,6 +230,8 @@ class RAdam(Optimizer):  # type: ignore[misc]
         if framework.in_dygraph_mode():
             self._step([param for param, _ in params_grads], [grad for _, grad in params_grads])
             return []
+        if framework.in_pir_mode():
+            params_grads = merge_shared(params_grads)
         self._dtype = _learning_rate_dtype(params_grads, self._dtype)
         update = append_update(self, self._groups, self._state, params_grads)
         self._plan = update.plan

@@ -23,51 +23,62 @@ class Selection:
 
 
 def select_parameters(
-    program: Any, parameters: Sequence[Any] | None, no_grad_set: Iterable[Any] | None
+    loss: Any, parameters: Sequence[Any] | None, no_grad_set: Iterable[Any] | None
 ) -> Selection:
-    """Look up what is to be updated in a program.
+    """Look up what is to be updated in the program of a loss.
 
     Args:
-        program: a main program, legacy or PIR.
+        loss: a variable (legacy) or value (PIR) of a main program.
         parameters: tensors or names; None: all trainable parameters.
         no_grad_set: tensors or names that get no gradient.
 
     Returns:
-        The trainable parameters that are neither frozen nor in ``no_grad_set``.
+        The trainable parameters that are neither frozen nor in ``no_grad_set``; there may be none.
+        In PIR a parameter that several layers share by its name is several values: all of them.
 
     Raises:
         ProgramError: a name is not there, or a parameter belongs to another program.
         UnsupportedError: a parameter would get a sparse gradient.
         ArgumentTypeError: ``no_grad_set`` is no collection.
     """
-    known = {param.name: param for param in program.global_block().all_parameters()}
-    if parameters is None:
-        chosen = list(known.values())
-    else:
-        chosen = [_look_up(known, each) for each in parameters]
+    program = loss.block.program
+    known: dict[str, list[Any]] = {}
+    for param in _parameters(loss.block):
+        known.setdefault(param.name, []).append(param)
+    asked = known if parameters is None else [_look_up(known, each) for each in parameters]
     excluded = _names(no_grad_set)
-    chosen = [each for each in chosen if not each.stop_gradient and each.name not in excluded]
-    if not chosen:
-        raise ProgramError(
-            "there is no parameter to update: the program has "
-            f"{len(known)}, and all are frozen, excluded, or not asked for"
-        )
+    chosen = [
+        param
+        for name in dict.fromkeys(asked)
+        for param in known[name]
+        if not param.stop_gradient and name not in excluded
+    ]
     _refuse_sparse(program, {each.name for each in chosen})
     if not no_grad_set:
         return Selection(chosen, None)
     if isinstance(program, paddle.pir.Program):
-        return Selection(chosen, {_value(program, known, each) for each in no_grad_set})
+        return Selection(chosen, {v for each in no_grad_set for v in _values(known, each)})
     return Selection(chosen, set(excluded))
 
 
-def _look_up(known: dict[str, Any], parameter: Any) -> Any:
+def _parameters(block: Any) -> list[Any]:
+    """The parameters that a block can see; in PIR those of a branch stand in that branch."""
+    outermost = block.program.global_block()
+    found = list(outermost.all_parameters())
+    while isinstance(block.program, paddle.pir.Program) and block != outermost:
+        found += block.all_parameters()
+        block = block.parent_block
+    return found
+
+
+def _look_up(known: dict[str, list[Any]], parameter: Any) -> str:
     name = name_of(parameter)
     if name not in known:
         raise ProgramError(
             f"{name!r} is no parameter of the program that the loss is in; it has: "
             + (", ".join(map(repr, list(known)[:20])) or "none")
         )
-    return known[name]
+    return name
 
 
 def _names(no_grad_set: Iterable[Any] | None) -> set[str]:
@@ -78,13 +89,17 @@ def _names(no_grad_set: Iterable[Any] | None) -> set[str]:
             "no_grad_set should be a set, list or tuple of tensors or names, got "
             f"{type(no_grad_set).__name__}"
         )
-    # A value of a PIR program may have no name; it is no parameter then.
-    return {name_of(each) for each in no_grad_set if getattr(each, "has_name", True)}
+    # In PIR the results of most operators have no name.
+    return {
+        name_of(each)
+        for each in no_grad_set
+        if isinstance(each, str) or getattr(each, "has_name", True)
+    }
 
 
-def _value(program: Any, known: dict[str, Any], entry: Any) -> Any:
+def _values(known: dict[str, list[Any]], entry: Any) -> list[Any]:
     if not isinstance(entry, str):
-        return entry
+        return [entry]
     if entry in known:
         return known[entry]
     raise ProgramError(f"no_grad_set names {entry!r}, which is no parameter of the program")

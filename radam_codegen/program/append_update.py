@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import paddle
+from paddle.base import framework
 
-from radam_codegen.errors import ProgramError
+from radam_codegen.errors import ArgumentTypeError, ProgramError
 from radam_codegen.frontend.groups import Groups
 from radam_codegen.frontend.read_plan import PlannedGroup, read_plan
 from radam_codegen.ir.launch import LaunchSpec
@@ -17,15 +18,18 @@ from radam_codegen.program import kernels
 from radam_codegen.program.emit_ops import emit_build, emit_step
 from radam_codegen.program.executor_hook import install_executor_hook
 from radam_codegen.program.learning_rate import create_learning_rate
+from radam_codegen.program.no_gradient import end_gradients_at_updates
 from radam_codegen.program.state import StateMaker
-from radam_codegen.program.transaction import restored_on_failure
+from radam_codegen.program.step_counts import GatheredSteps
+from radam_codegen.program.transaction import after_backward, restored_on_failure
+from radam_codegen.program.variables import ProgramVariables
 
 __all__ = ["Update", "append_update"]
 
 
 @dataclass(frozen=True)
 class Update:
-    """What was appended: the plan, and one operator per group of it."""
+    """What was appended: the plan, and the operators that do it, one per group as a rule."""
 
     plan: UpdatePlan
     operations: tuple[Any, ...]
@@ -49,10 +53,11 @@ def append_update(
         UnsupportedError: a gradient is sparse, or a type has no kernel. Both programs are as
             before then, as after any other error.
         ProgramError: something belongs to another program.
+        ArgumentTypeError: ``found_inf`` is not one bool of the program.
     """
     main = paddle.static.default_main_program()
     startup = paddle.static.default_startup_program()
-    found_inf = optimizer._get_auxiliary_var("found_inf")
+    found_inf = _found_inf(optimizer, main)
     plan, planned = read_plan(
         params_grads,
         groups,
@@ -63,12 +68,17 @@ def append_update(
     kernels.operator()  # a program can hold the operator only once Paddle knows it
     for group in planned:
         kernels.source_of(group.plan.structure)  # whatever is wrong with the IR shows here
-    with restored_on_failure(main, startup, mappings=_memory(optimizer, state)):
+    memory = _memory(optimizer, state)
+    with restored_on_failure(main, startup, mappings=memory), after_backward(main):
         learning_rate = create_learning_rate(optimizer, main)
         operations = tuple(
-            _emit(main, startup, group, state, learning_rate, found_inf) for group in planned
+            operation
+            for group in planned
+            for operation in _emit(main, startup, group, state, learning_rate, found_inf)
         )
     install_executor_hook()
+    if not framework.in_pir_mode():
+        end_gradients_at_updates()
     return Update(plan, operations)
 
 
@@ -101,6 +111,27 @@ def _memory(optimizer: Any, state: StateMaker) -> tuple[dict[Any, Any], ...]:
     )
 
 
+def _found_inf(optimizer: Any, main: Any) -> Any:
+    """The variable (legacy) or value (PIR) that says whether to skip the step; None for never."""
+    flag = optimizer._get_auxiliary_var("found_inf")
+    if flag is None:
+        return None
+    variables = ProgramVariables(main)
+    if isinstance(flag, str) and flag in variables:
+        flag = variables.get(flag)
+    if not isinstance(flag, (framework.Variable, paddle.pir.Value)):
+        raise ArgumentTypeError(
+            "the auxiliary variable 'found_inf' must be a variable of the program or its name, got "
+            f"{flag!r}"
+        )
+    if flag.dtype != paddle.bool or any(extent != 1 for extent in flag.shape):
+        raise ArgumentTypeError(
+            "the auxiliary variable 'found_inf' must hold one bool, got the type "
+            f"{flag.dtype} and the shape {list(flag.shape)}"
+        )
+    return flag
+
+
 def _emit(
     main: Any,
     startup: Any,
@@ -108,18 +139,19 @@ def _emit(
     maker: StateMaker,
     learning_rate: Any,
     found_inf: Any,
-) -> Any:
+) -> list[Any]:
     state = maker.of_group(group)
     launch = LaunchSpec.from_group(group.plan)
     key, text = launch.key, launch.to_text()
-    emit_build(startup, state.step, key, text)
-    return emit_step(
+    gathered = GatheredSteps(main, state.counts) if state.counts else None
+    emit_build(startup, gathered.as_many_in(startup) if gathered else state.step, key, text)
+    operation = emit_step(
         main,
         group.params,
         group.grads,
         state.moment1,
         state.moment2,
-        state.step,
+        state.step if gathered is None else gathered.step,
         learning_rate,
         master=state.master,
         found_inf=found_inf,
@@ -127,3 +159,4 @@ def _emit(
         key=key,
         launch=text,
     )
+    return [operation] if gathered is None else gathered.stored(operation)

@@ -23,7 +23,8 @@ def emit_build(startup_program: Any, step: Any, key: int, launch: str) -> Any:
 
     Args:
         startup_program: The program to append to; it must already initialize ``step``.
-        step: The group's step counts: the variable, of either program, or its name.
+        step: The group's step counts: the variable, of either program, or its name; or as many
+            numbers of the startup program.
         key: The group's key, int64.
         launch: Text from which the group can be made.
 
@@ -33,6 +34,9 @@ def emit_build(startup_program: Any, step: Any, key: int, launch: str) -> Any:
     Raises:
         ProgramError: The startup program does not initialize ``step``.
     """
+    if isinstance(step, paddle.pir.Value) and step.block == startup_program.global_block():
+        with _appending_to(startup_program):
+            return _operation(_C_ops._run_custom_op(BUILD_OP, step, key, launch))
     name = step if isinstance(step, str) else step.name
     if not _is_pir(startup_program):
         block = startup_program.global_block()

@@ -9,6 +9,7 @@ from paddle.optimizer import Optimizer
 from paddle.optimizer.lr import LRScheduler
 
 from radam_codegen.program.schedulers import SCHEDULER_ATTRIBUTES, attach_scheduler
+from radam_codegen.program.variables import ProgramVariables
 
 __all__ = ["create_learning_rate"]
 
@@ -28,7 +29,7 @@ def create_learning_rate(optimizer: Optimizer, program: Any) -> Any:
     """
     present = optimizer._global_learning_rate(program)
     if present is not None:
-        return present
+        return ProgramVariables(program).get(present.name)
     if optimizer.helper is None:
         optimizer.helper = LayerHelper(type(optimizer).__name__)
     attributes = vars(program)

@@ -15,9 +15,12 @@ import paddle
 from paddle.base import framework, unique_name
 from paddle.base.layer_helper import LayerHelper
 
-from radam_codegen.errors import CheckpointError
+from radam_codegen.errors import CheckpointError, ProgramError
 from radam_codegen.frontend.read_plan import PlannedGroup
+from radam_codegen.ir.plan import TensorPlan
 from radam_codegen.program.dygraph import DygraphState
+from radam_codegen.program.step_counts import StepCount
+from radam_codegen.program.variables import ProgramVariables, initializes
 
 __all__ = ["MOMENTS", "STEP", "GroupState", "StateMaker", "StaticState"]
 
@@ -37,6 +40,8 @@ class GroupState:
     master: tuple[Any, ...] | None
     #: Step counts: int64, shape [number of parameters].
     step: Any
+    #: The parameters' own counts, where ``step`` is to be gathered from those and None as yet.
+    counts: tuple[StepCount, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,33 +74,64 @@ class StateMaker:
         self.missing: frozenset[str] = frozenset()
 
     def of_group(self, group: PlannedGroup) -> GroupState:
-        """Create a group's state in the current main and startup program, set to 0."""
-        moment1, moment2 = (
-            tuple(
-                self._moment(name, param, tensor.moment_dtype.value)
-                for param, tensor in zip(group.params, group.plan.tensors)
-            )
-            for name in MOMENTS
+        """Return a group's state in the current main program, made where it is missing.
+
+        A parameter that the optimizer updates in the program already keeps its state. What is made
+        is set to 0 by the current startup program.
+        """
+        variables = ProgramVariables(paddle.static.default_main_program())
+        tensors = group.plan.tensors
+        held = {each.name: self.static[each.name] for each in tensors if each.name in self.static}
+        held = {name: state for name, state in held.items() if state.moment1 in variables}
+        new = [pair for pair in zip(group.params, tensors) if pair[1].name not in held]
+        if new:
+            step = _static_step(len(new))
+            for index, (param, tensor) in enumerate(new):
+                held[tensor.name] = self._make(param, tensor, step.name, len(new), index)
+            self.static.update(held)
+        states = [held[tensor.name] for tensor in tensors]
+        masters = tuple(variables.get(each.master) for each in states if each.master is not None)
+        counts = tuple(StepCount(variables.get(each.step), each.index) for each in states)
+        first = states[0]
+        in_order = [(first.step, index) for index in range(first.size)]
+        whole = [(each.step, each.index) for each in states] == in_order
+        return GroupState(
+            moment1=tuple(variables.get(each.moment1) for each in states),
+            moment2=tuple(variables.get(each.moment2) for each in states),
+            master=masters or None,
+            step=counts[0].variable if whole else None,
+            counts=() if whole else counts,
         )
-        masters = tuple(
-            self._optimizer._create_master_weight(param)
-            for param, tensor in zip(group.params, group.plan.tensors)
-            if tensor.master
+
+    def _make(
+        self, param: Any, tensor: TensorPlan, step: str, size: int, index: int
+    ) -> StaticState:
+        """Create a parameter's moments and master weight; the step counts are there already."""
+        # Paddle would refuse, or hand out what belongs to another program.
+        for name in MOMENTS:
+            self._optimizer._accumulators.get(self._key(name), {}).pop(param.name, None)
+        self._optimizer._master_weights.pop(param.name, None)
+        dtype = tensor.moment_dtype.value
+        moment1, moment2 = (self._moment(name, param, dtype) for name in MOMENTS)
+        master = self._master(param) if tensor.master else None
+        return StaticState(
+            shape=tensor.shape,
+            dtype=dtype,
+            moment1=moment1.name,
+            moment2=moment2.name,
+            master=None if master is None else master.name,
+            step=step,
+            size=size,
+            index=index,
         )
-        step = _static_step(len(group.params))
-        remaining = iter(masters)
-        for index, tensor in enumerate(group.plan.tensors):
-            self.static[tensor.name] = StaticState(
-                shape=tensor.shape,
-                dtype=tensor.moment_dtype.value,
-                moment1=moment1[index].name,
-                moment2=moment2[index].name,
-                master=next(remaining).name if tensor.master else None,
-                step=step.name,
-                size=len(group.params),
-                index=index,
+
+    def _master(self, param: Any) -> Any:
+        if not initializes(paddle.static.default_startup_program(), param.name):
+            raise ProgramError(
+                f"parameter {param.name!r} cannot have a master weight, as the startup program "
+                "does not initialize it: give minimize() the startup program that it was created in"
             )
-        return GroupState(moment1, moment2, masters or None, step)
+        return self._optimizer._create_master_weight(param)
 
     def of_parameter(self, param: Any, master: bool) -> DygraphState:
         """Return the state of one parameter in dynamic graph, made where it is missing."""

@@ -10,8 +10,9 @@ import paddle
 from paddle.base import framework
 
 from radam_codegen.program.schedulers import SCHEDULER_ATTRIBUTES
+from radam_codegen.program.variables import blocks_of
 
-__all__ = ["building", "restored_on_failure"]
+__all__ = ["after_backward", "building", "in_current_block", "restored_on_failure"]
 
 #: Attribute of a legacy operator that says what it is for.
 _ROLE = "op_role"
@@ -29,6 +30,39 @@ def building(main: Any, startup: Any) -> Iterator[None]:
         return
     with paddle.static.program_guard(main, startup):
         yield
+
+
+def in_current_block(loss: Any) -> Any:
+    """Return the loss as a value of the branch that is being built, where one is.
+
+    In PIR ``backward`` finds no gradients in a branch that has no operator yet; with this one it
+    goes on to the operators outside that the loss comes from.
+    """
+    if not isinstance(loss, paddle.pir.Value):
+        return loss
+    current = paddle.base.libpaddle.pir.get_current_insertion_point().block()
+    return loss if loss.block == current else paddle.scale(loss)
+
+
+@contextmanager
+def after_backward(main: Any) -> Iterator[None]:
+    """Append where gradients are known, inside of a branch that is being built too.
+
+    In the legacy IR the gradients of a branch have a block of their own, which runs after it; a
+    branch without that can only know gradients from outside.
+
+    Args:
+        main: the current main program.
+    """
+    if not isinstance(main, framework.Program) or main.current_block().backward_block_idx == -1:
+        yield
+        return
+    current = main.current_block_idx
+    main.current_block_idx = main.current_block().backward_block_idx
+    try:
+        yield
+    finally:
+        main.current_block_idx = current
 
 
 @contextmanager
@@ -66,7 +100,7 @@ def _snapshot_mapping(mapping: dict[Any, Any]) -> Callable[[], None]:
 def _snapshot(program: Any) -> Callable[[], None]:
     attributes = dict(vars(program))
     if not isinstance(program, framework.Program):
-        known = {op.id() for block in _pir_blocks(program.global_block()) for op in block.ops}
+        known = {op.id() for block in blocks_of(program) for op in block.ops}
         return lambda: _restore_pir(program, known, attributes)
     blocks = [_LegacyBlock(block) for block in program.blocks]
     return lambda: _restore_legacy(program, blocks, attributes)
@@ -102,17 +136,9 @@ def _restore_legacy(program: Any, blocks: list[_LegacyBlock], attributes: dict[s
     _restore_attributes(program, attributes)
 
 
-def _pir_blocks(block: Any) -> Iterator[Any]:
-    """A block and all blocks inside of its operators."""
-    yield block
-    for operation in block.ops:
-        for inner in operation.blocks():
-            yield from _pir_blocks(inner)
-
-
 def _restore_pir(program: Any, known: set[int], attributes: dict[str, Any]) -> None:
     # State goes to the beginning of a program, updates to its end.
-    for block in list(_pir_blocks(program.global_block())):
+    for block in list(blocks_of(program)):
         for operation in reversed(block.ops):
             if operation.id() not in known:
                 block.remove_op(operation)

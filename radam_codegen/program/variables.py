@@ -1,0 +1,104 @@
+"""Finding the variables of a program by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import paddle
+from paddle.base import framework
+
+__all__ = ["ProgramVariables", "blocks_of", "initializes"]
+
+#: Operators of PIR that stand for a variable, and the attribute that names it.
+_NAMED = {"builtin.parameter": "parameter_name", "pd_op.data": "name"}
+#: Those of startup programs that write one.
+_WRITTEN = {"builtin.set_parameter": "parameter_name", "builtin.shadow_output": "output_name"}
+
+
+class ProgramVariables:
+    """The variables of the current main program, as the place that is being built can use them.
+
+    Args:
+        program: the main program, legacy or PIR.
+    """
+
+    def __init__(self, program: Any) -> None:
+        self._program = program
+
+    def __contains__(self, name: str) -> bool:
+        """Tell whether the program has a variable, in any of its blocks."""
+        if isinstance(self._program, framework.Program):
+            return bool(self._program.global_block().has_var(name))
+        return name in self._values
+
+    def get(self, name: str) -> Any:
+        """Return a variable (legacy) or a value (PIR).
+
+        A PIR value of another branch cannot be used here; there will be one more for its variable.
+
+        Raises:
+            KeyError: the program has no such variable.
+        """
+        if isinstance(self._program, framework.Program):
+            return self._program.global_block().vars[name]
+        if name not in self._values:
+            del self._values  # made since
+        values = self._values[name]
+        visible = [value for value in values if value.block in _around(_current_block())]
+        return visible[0] if visible else self._again(values[0])
+
+    @cached_property
+    def _values(self) -> dict[str, list[Any]]:
+        found: dict[str, list[Any]] = {}
+        for block in blocks_of(self._program):
+            for operation in block.ops:
+                attribute = _NAMED.get(operation.name())
+                if attribute is not None:
+                    name = operation.attrs()[attribute]
+                    found.setdefault(name, []).append(operation.result(0))
+        return found
+
+    def _again(self, value: Any) -> Any:
+        core = paddle.pir.core
+        again = core.data(value.name, value.shape, value.dtype, paddle.base.core.Place())
+        again.persistable = True
+        again.stop_gradient = value.stop_gradient
+        self._values[value.name].append(again)
+        return again
+
+
+def blocks_of(program: Any) -> Iterator[Any]:
+    """Yield all blocks of a PIR program, inner ones before those around them."""
+
+    def inside(block: Any) -> Iterator[Any]:
+        for operation in block.ops:
+            for inner in operation.blocks():
+                yield from inside(inner)
+        yield block
+
+    yield from inside(program.global_block())
+
+
+def initializes(startup: Any, name: str) -> bool:
+    """Tell whether a startup program writes a variable."""
+    if isinstance(startup, framework.Program):
+        return any(name in op.output_arg_names for op in startup.global_block().ops)
+    return any(
+        op.name() in _WRITTEN and op.attrs()[_WRITTEN[op.name()]] == name
+        for op in startup.global_block().ops
+    )
+
+
+def _current_block() -> Any:
+    return paddle.base.libpaddle.pir.get_current_insertion_point().block()
+
+
+def _around(block: Any) -> list[Any]:
+    """A block and those around it."""
+    outermost = block.program.global_block()
+    blocks = [block]
+    while blocks[-1] != outermost:
+        blocks.append(blocks[-1].parent_block)
+    return blocks
