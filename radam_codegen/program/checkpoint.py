@@ -47,7 +47,13 @@ def set_state_dict(optimizer: Any, checkpoint: Mapping[str, Any], scope: Any = N
             "there is no state to load into yet; call minimize() first, then set_state_dict()"
         )
     faults = _scheduler_faults(optimizer._learning_rate, checkpoint)
-    loaded = read_checkpoint(checkpoint, store.expected(), optimizer._name, faults=faults)
+    loaded = read_checkpoint(
+        checkpoint,
+        store.expected(),
+        optimizer._name,
+        is_foreign=store.is_foreign,
+        faults=faults,
+    )
     if isinstance(optimizer._learning_rate, LRScheduler) and checkpoint.get(SCHEDULER):
         optimizer._learning_rate.set_state_dict(checkpoint[SCHEDULER])
     store.write(loaded)

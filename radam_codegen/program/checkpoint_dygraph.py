@@ -61,6 +61,10 @@ class DygraphStore:
             for options in [self._options(name)]
         ]
 
+    def is_foreign(self, key: str) -> bool:
+        """Whether a name is known to be something else's: never, as there is nothing else."""
+        return False
+
     def write(self, loaded: Mapping[str, Loaded]) -> None:
         """Take over what was loaded; parameters that are missing stay as they are."""
         for name, new in loaded.items():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 __all__ = ["MASTER", "NATIVE_KINDS", "Entries", "entry_key", "find_entries", "is_group_step"]
@@ -61,7 +61,7 @@ def find_entries(
     params: Collection[str],
     name: str | None,
     own: Mapping[tuple[str, str], str],
-    foreign: Collection[str] = (),
+    is_foreign: Callable[[str], bool],
 ) -> Entries:
     """Find the entries of parameters.
 
@@ -72,7 +72,7 @@ def find_entries(
             without a name, then those under the name that most were made under.
         own: names of the optimizer's own variables, by parameter and kind: of several candidates
             the one that is named so counts.
-        foreign: names that are known to be something else.
+        is_foreign: whether a name is known to be something else's.
     """
     matches: dict[str, dict[tuple[str, str], list[str]]] = {}
     unmatched = []
@@ -92,7 +92,7 @@ def find_entries(
     entries.unknown = [
         key
         for key in unmatched
-        if key not in params and key not in foreign and _is_state_like(key, params)
+        if key not in params and _is_state_like(key, params) and not is_foreign(key)
     ]
     return entries
 

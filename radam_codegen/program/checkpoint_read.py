@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,7 +67,7 @@ def read_checkpoint(
     expected: Sequence[Expected],
     name: str | None,
     *,
-    foreign: Collection[str] = (),
+    is_foreign: Callable[[str], bool] = lambda key: False,
     faults: Sequence[str] = (),
 ) -> dict[str, Loaded]:
     """Find and check the state of each parameter.
@@ -77,7 +77,7 @@ def read_checkpoint(
             dynamic graph or from the variables of a program.
         expected: the optimizer's parameters.
         name: name of the optimizer.
-        foreign: names that may stand in the checkpoint and are no optimizer state.
+        is_foreign: whether a name is known to be of something else, which may be there too.
         faults: what else does not fit.
 
     Returns:
@@ -92,7 +92,7 @@ def read_checkpoint(
         raise ArgumentTypeError(
             f"a state dict is a dict, but this is a {type(checkpoint).__name__}"
         )
-    reader = _Reader(checkpoint, expected, name, foreign)
+    reader = _Reader(checkpoint, expected, name, is_foreign)
     loaded = {each.param: reader.read(each) for each in expected}
     found = list(dict.fromkeys([*faults, *reader.faults]))
     if found:
@@ -110,7 +110,7 @@ class _Reader:
         checkpoint: Mapping[str, Any],
         expected: Sequence[Expected],
         name: str | None,
-        foreign: Collection[str],
+        is_foreign: Callable[[str], bool],
     ) -> None:
         own = {
             (each.param, kind): variable
@@ -120,7 +120,7 @@ class _Reader:
         keys = [key for key in checkpoint if key not in (MASTER_WEIGHTS, SCHEDULER)]
         self.checkpoint = checkpoint
         self.entries: Entries = find_entries(
-            keys, {each.param for each in expected}, name, own, foreign
+            keys, {each.param for each in expected}, name, own, is_foreign
         )
         self.group_steps = {key: checkpoint[key] for key in keys if is_group_step(key)}
         masters = checkpoint.get(MASTER_WEIGHTS) or {}

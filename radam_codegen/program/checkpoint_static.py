@@ -78,6 +78,13 @@ class StaticStore:
             for options in [self._options(name)]
         ]
 
+    def is_foreign(self, key: str) -> bool:
+        """Whether a name is that of a variable, of which there may be others than the optimizer's.
+
+        A program's state dict holds all of them.
+        """
+        return self._scope.find_var(key) is not None
+
     def write(self, loaded: Mapping[str, Loaded]) -> None:
         """Take over what was loaded, which is the state of every parameter."""
         counts = {state.step: np.zeros([state.size], np.int64) for state in self._states.values()}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import paddle
 import pytest
+from paddle.optimizer.lr import StepDecay
 from support.resumable import ARRANGEMENTS, LATE, TENSORS, Training, bits
 from support.static_programs import IN_PIR
 
@@ -209,6 +210,30 @@ def test_a_scheduler_that_refuses_its_state_is_left_alone() -> None:
     with pytest.raises(CheckpointError, match="StepDecay refuses it"):
         training.optimizer.set_state_dict(state)
     assert bits(training.optimizer.state_dict()) == before
+
+
+def test_paddle_s_own_training_loop(tmp_path: Path) -> None:
+    x, y = np.ones((4, 3), "float32"), np.ones((4, 2), "float32")
+
+    def model() -> Any:
+        with paddle.utils.unique_name.guard():
+            network = paddle.nn.Linear(3, 2)
+        scheduler = StepDecay(0.1, step_size=2)
+        made = paddle.Model(network)
+        made.prepare(rc.RAdam(scheduler, parameters=network.parameters()), paddle.nn.MSELoss())
+        return made
+
+    first = model()
+    for _ in range(3):
+        first.train_batch([x], [y])
+    first.save(str(tmp_path / "model"))
+    second = model()
+    second.load(str(tmp_path / "model"))
+    for each in (first, second):
+        for _ in range(3):
+            each.train_batch([x], [y])
+    for one, other in zip(first.parameters(), second.parameters()):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 
 def test_zero_dimensional_state_keeps_its_shape(tmp_path: Path) -> None:

@@ -161,6 +161,26 @@ def test_the_program_s_counts_say_little_in_other_groups() -> None:
         second.optimizer.set_state_dict(state, scope=second.program.scope)
 
 
+def test_a_program_s_state_dict_may_hold_more() -> None:
+    tensors = [Tensor("w", (3,))]
+
+    def two_optimizers() -> FedProgram:
+        def minimize(optimizer: Any, loss: Any) -> Any:
+            paddle.optimizer.Momentum(0.1, name="other").minimize(loss)
+            return optimizer.minimize(loss)
+
+        with paddle.utils.unique_name.guard():
+            return FedProgram(tensors, lambda params: rc.RAdam(0.1), minimize).start()
+
+    first, second = two_optimizers(), two_optimizers()
+    first.step([np.ones(3, "float32")])
+    state = first.main.state_dict("all", first.scope)
+    assert any("velocity" in name for name in state)
+    second.optimizer.set_state_dict(state, scope=second.scope)
+    np.testing.assert_array_equal(second.read("w_moment1_0"), first.read("w_moment1_0"))
+    assert second.read("radam_step_0").tolist() == [1]
+
+
 def test_between_programs_and_dynamic_graph() -> None:
     tensors = (Tensor("w", (5, 3)), Tensor("scalar", ()))
     with paddle.utils.unique_name.guard():
