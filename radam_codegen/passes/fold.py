@@ -75,7 +75,8 @@ def _fold(body: Body) -> Body:
         op = rename_operands(original, renamed)
         if op.result is not None and op.operands:
             same = _same_as(op, known)
-            if same is not None:
+            # A value of a lower rate is no stand-in: its users would change their rate with it.
+            if same is not None and define(known[same]).rate is op.result.rate:
                 renamed[op.result.name] = same
                 continue
             op = _as_constant(op, known) or op
@@ -93,7 +94,7 @@ def _as_constant(op: Op, known: dict[str, Op]) -> Op | None:
     if any(define(known[name]).dtype is not DType.FLOAT64 for name in op.operands):
         return None
     computed = _computed(op, [value for value in values if value is not None])
-    if computed is None:
+    if computed is None or math.isnan(computed):
         return None
     return Op(OpKind.CONST, result, (), computed, op.comment)
 

@@ -111,7 +111,7 @@ class _Gatherer:
     def _chain(self, name: str, *, end: bool = False) -> _Chain:
         op = self._known[name]
         if define(op).rate < Rate.ELEMENT:
-            return _Chain(scalars=(op.operands[0] if op.kind is OpKind.CAST else name,))
+            return _Chain(scalars=(self._wide(op),))
         if not end and name not in self._inner:
             return _Chain(elements=(name,))
         if op.kind is OpKind.MUL:
@@ -119,6 +119,17 @@ class _Gatherer:
         if op.kind is OpKind.DIV:
             return self._chain(op.operands[0]).times(self._chain(op.operands[1]).inverse())
         return self._choice(op)
+
+    def _wide(self, op: Op) -> str:
+        """The scalar in float64: what was rounded before its rounding, a constant anew."""
+        value = define(op)
+        if op.kind is OpKind.CAST:
+            return op.operands[0]
+        if value.dtype is DType.FLOAT64:
+            return value.name
+        assert op.kind is OpKind.CONST, "a scalar of another type is a rounding or a constant"
+        wide = Value(fresh_name(f"{value.name}_wide", self._known), DType.FLOAT64, value.rate)
+        return self._append(replace(op, result=wide))
 
     def _choice(self, op: Op) -> _Chain:
         """A choice between chains over the same elements; any other choice is left as it is."""

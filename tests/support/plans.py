@@ -85,9 +85,8 @@ def names() -> st.SearchStrategy[str]:
 
 def decays() -> st.SearchStrategy[Decay]:
     """Every kind of decay."""
-    return st.just(Decay()) | st.builds(
-        Decay, st.sampled_from((DecayKind.L2, DecayKind.L1)), _number(0.0, 0.5)
-    )
+    kinds = st.sampled_from((DecayKind.L2, DecayKind.L1, DecayKind.DECOUPLED))
+    return st.just(Decay()) | st.builds(Decay, kinds, _number(0.0, 0.5))
 
 
 @st.composite

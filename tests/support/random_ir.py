@@ -40,23 +40,23 @@ def _plan(dtype: DType) -> UpdatePlan:
 
 
 @st.composite
-def random_modules(draw: st.DrawFn, constants: bool) -> Module:
-    """One kernel, not split, over two tensors; with constants among its factors or without."""
+def random_modules(draw: st.DrawFn) -> Module:
+    """One kernel, not split, over two tensors."""
     plan = _plan(draw(st.sampled_from((DType.FLOAT32, DType.FLOAT64))))
     tensor_class = plan.groups[0].tensors[0].tensor_class
     b = BodyBuilder(tensor_class)
     flag = b.tensor_flag("need_clip")
     one, three_halves = b.const("one", 1.0), b.const("three_halves", 1.5)
     scalars = [
-        *((one, three_halves) if constants else ()),
+        one,
+        three_halves,
         b.number("beta1"),
         b.number("epsilon"),
         b.tensor_number("lr_scale"),
         b.tensor_number("decay"),
     ]
-    if constants:
-        folded = b.cast("folded", _constant_tree(draw, b), b.compute_dtype)
-        scalars.append(folded)
+    folded = b.cast("folded", _constant_tree(draw, b), b.compute_dtype)
+    scalars.append(folded)
     rest = b.op(OpKind.SUB, "rest", one, b.number("beta2"))
     elements = [
         b.load(f"{slot}_{index}", slot)
@@ -68,10 +68,9 @@ def random_modules(draw: st.DrawFn, constants: bool) -> Module:
         total = b.op(OpKind.SUM_TENSOR, "total", wide)
         scalars.append(b.cast("norm", total, b.compute_dtype))
     conditions = [flag, b.op(OpKind.GT, "scalar_choice", scalars[-1], one)]
-    if constants:
-        elements.append(b.op(OpKind.MUL, "scaled", elements[-1], folded))
-        conditions.append(b.const("always", True, DType.BOOL))
-        conditions.append(b.const("never", False, DType.BOOL))
+    elements.append(b.op(OpKind.MUL, "scaled", elements[-1], folded))
+    conditions.append(b.const("always", True, DType.BOOL))
+    conditions.append(b.const("never", False, DType.BOOL))
     for index in range(draw(st.integers(3, 6))):
         conditions.append(b.op(OpKind.LE, f"choice_{index}", elements[-1], three_halves))
         kind = draw(st.sampled_from(_KINDS))
@@ -80,8 +79,8 @@ def random_modules(draw: st.DrawFn, constants: bool) -> Module:
         if kind is not OpKind.SQRT:
             operands.append(draw(st.sampled_from(elements + scalars)))
         if kind is OpKind.SELECT:
-            # Both choices per element: what they merely repeat keeps its rate.
-            operands = draw(st.permutations((elements[-1], draw(st.sampled_from(elements)))))
+            other = draw(st.sampled_from(elements + scalars))
+            operands = draw(st.permutations((elements[-1], other)))
             operands.insert(0, draw(st.sampled_from(conditions)))
         elif len(operands) == 2 and draw(st.booleans()):
             operands.reverse()

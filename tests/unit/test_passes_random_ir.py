@@ -42,7 +42,7 @@ def assert_near(actual: list[GroupArrays], expected: list[GroupArrays], unit: fl
                 np.testing.assert_allclose(a, b, rtol=1e4 * unit, atol=1e4 * unit)
 
 
-@given(random_modules(constants=True), st.integers(0, 2**16))
+@given(random_modules(), st.integers(0, 2**16))
 @settings(deadline=None, max_examples=100)
 def test_exact_passes_keep_every_bit_of_random_ir(module: Module, seed: int) -> None:
     verify(module)
@@ -55,7 +55,7 @@ def test_exact_passes_keep_every_bit_of_random_ir(module: Module, seed: int) -> 
         assert_bitwise(module.plan, interpret(module, arrays, LR), meant)
 
 
-@given(random_modules(constants=False), st.integers(0, 2**16))
+@given(random_modules(), st.integers(0, 2**16))
 @settings(deadline=None, max_examples=150)
 def test_each_pass_keeps_the_meaning_of_random_ir(module: Module, seed: int) -> None:
     verify(module)
