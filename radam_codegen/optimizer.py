@@ -104,6 +104,8 @@ class RAdam(Optimizer):  # type: ignore[misc]
 
     _moment1_acc_str = "moment1"
     _moment2_acc_str = "moment2"
+    #: Type of the learning rate's variable; Paddle's class takes it from the loss.
+    _dtype: Any
 
     def __init__(
         self,

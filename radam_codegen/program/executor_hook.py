@@ -5,7 +5,8 @@ One attribute of one class is replaced, once per process. What the hook does bey
 - a run with optimize ops in its fetch list, or with ``use_prune=True``, runs a pruned copy of the
   program, in both IRs (:mod:`~radam_codegen.program.pruning`);
 - a program with several learning-rate schedulers gets each of them written before the run;
-- when a run fails because our operator could not be built, our own error comes out.
+- when a run fails because our operator could not be built, or finds no state, our own error comes
+  out.
 
 Every other run goes straight to Paddle with the arguments that came in.
 
@@ -24,9 +25,9 @@ from typing import Any, NamedTuple
 import paddle
 from paddle.static import CompiledProgram, Executor
 
-from radam_codegen.errors import OperatorError, RadamCodegenError
+from radam_codegen.errors import OperatorError, ProgramError, RadamCodegenError
 from radam_codegen.program.fetches import Fetches, has_optimize_op, split_fetch_list
-from radam_codegen.program.operator import check_operators, take_failure
+from radam_codegen.program.operator import STEP_OP, check_operators, take_failure
 from radam_codegen.program.pruning import feed_names_of, prune_cache
 from radam_codegen.program.schedulers import (
     SchedulerSet,
@@ -36,6 +37,12 @@ from radam_codegen.program.schedulers import (
 )
 
 __all__ = ["install_executor_hook", "is_executor_hook_installed"]
+
+_NOT_STARTED = (
+    "the optimizer's state is not initialized in this scope: minimize() adds it to the startup "
+    "program, which has not run since. Run the startup program after minimize() and before the "
+    "main program (it also sets the parameters to their initial values), or load a checkpoint"
+)
 
 _MARK = "_radam_codegen_hook"
 _install_lock = threading.Lock()
@@ -104,10 +111,21 @@ def _hooked(original: Callable[..., Any]) -> Callable[..., Any]:
                 check_operators(_inner(program))
             except OperatorError as unknown:
                 raise unknown from error
+            if _lacks_state(error):
+                # In PIR it keeps what it has made ready for this scope, which lacks the variables.
+                self._executor_cache = type(self._executor_cache)()
+                raise ProgramError(_NOT_STARTED) from error
             raise
 
     setattr(run, _MARK, True)
     return run
+
+
+def _lacks_state(error: Exception) -> bool:
+    """Whether a step of ours found no memory: Paddle's words in the legacy IR, ours in PIR."""
+    text = str(error)
+    legacy = f"operator < {STEP_OP} > error" in text and "is not initialized" in text
+    return legacy or ("radam_codegen: " in text and "holds no memory" in text)
 
 
 def _paddle_manages(
