@@ -54,6 +54,11 @@ C_TARGET = Target(
     words={DType.FLOAT64: "uint64_t", DType.FLOAT32: "uint32_t"},
     flags=_C_FLAGS,
     compile_line=" ".join(
-        ("cc", *_C_FLAGS, "-march=native -fPIC -shared -I<include> -o kernel.so kernel.c -lm")
+        (
+            "cc",
+            *_C_FLAGS,
+            "-march=native -fPIC -shared -fvisibility=hidden",
+            "-I<include> -o kernel.so kernel.c -lm",
+        )
     ),
 )

@@ -76,11 +76,13 @@ def test_several_bodies_without_a_warning(compiler: str, level: str, tmp_path: P
     compile_all(compiler, (*flags, "-c"), [[path] for path in files])
 
 
-def test_the_header_s_flags_are_those_that_are_used() -> None:
-    assert set(C_TARGET.flags) <= set(KERNEL_FLAGS)
-    for flag in C_TARGET.flags:
-        assert f" {flag} " in C_TARGET.compile_line
-    assert "fast-math" not in " ".join(KERNEL_FLAGS)
+def test_the_header_names_the_flags_that_are_used() -> None:
+    said = C_TARGET.compile_line.split()
+    used = {flag for flag in KERNEL_FLAGS if not flag.startswith("-W")}
+    assert {word for word in said if word.startswith("-")} == used | {
+        *("-march=native", "-I<include>", "-o", "-lm")
+    }
+    assert set(C_TARGET.flags) <= used
 
 
 # ---- Assembly -----------------------------------------------------------------------------------
@@ -168,7 +170,7 @@ def test_the_norm_is_summed_in_vectors_of_float64(clip: ClipKind, tmp_path: Path
 
 
 @reads_assembly
-@pytest.mark.parametrize("clip", [ClipKind.NONE, ClipKind.VALUE, ClipKind.NORM], ids=str)
+@pytest.mark.parametrize("clip", [ClipKind.NONE, ClipKind.VALUE], ids=str)
 def test_the_loop_of_every_body_is_vectors(clip: ClipKind, tmp_path: Path) -> None:
     text = assembly(KernelStructure(clip, False, CLASSES), tmp_path)
     assert not re.search(r"\b(call|jmp)\s+(fmaf?|sqrtf?)\b", text), "a call into libm"
