@@ -35,6 +35,11 @@ from radam_codegen.program.transaction import building, in_current_block, restor
 
 __all__ = ["RAdam"]
 
+_NO_TRACING = (
+    "RAdam cannot be traced by paddle.jit.to_static, as the kernel is called outside of Paddle's "
+    "operators: trace the forward pass alone and call step() in dynamic graph, or build a static "
+    "program"
+)
 _TARGETS = ("auto", "c")
 
 
@@ -196,10 +201,13 @@ class RAdam(Optimizer):  # type: ignore[misc]
 
         Raises:
             ProgramError: a name is not a parameter of the program.
-            UnsupportedError: a gradient is sparse, or a type has no kernel.
+            UnsupportedError: a gradient is sparse, or a type has no kernel; or this is called
+                inside of ``paddle.jit.to_static``.
 
         Both programs are as before when this raises.
         """
+        if paddle.base.dygraph.base.in_to_static_mode():
+            raise UnsupportedError(_NO_TRACING)
         if framework.in_dygraph_mode():
             params_grads = self.backward(loss, parameters=parameters, no_grad_set=no_grad_set)
             return self.apply_gradients(params_grads), params_grads
@@ -248,11 +256,7 @@ class RAdam(Optimizer):  # type: ignore[misc]
                 Also inside of ``paddle.jit.to_static``.
         """
         if paddle.base.dygraph.base.in_to_static_mode():
-            raise UnsupportedError(
-                "RAdam.step() cannot be traced by paddle.jit.to_static, as the kernel is called "
-                "outside of Paddle's operators; trace the forward pass alone and call step() in "
-                "dynamic graph, or build a static program"
-            )
+            raise UnsupportedError(_NO_TRACING)
         if not framework.in_dygraph_mode():
             raise ProgramError(
                 "step() is for dynamic graph; in static mode call minimize() and run the program"

@@ -42,17 +42,19 @@ class SmallProgram:
 
     def start(self) -> SmallProgram:
         """Run the startup program."""
-        self.executor.run(self.startup, scope=self.scope)
+        with paddle.static.scope_guard(self.scope):
+            self.executor.run(self.startup)
         return self
 
     def run(self, fetch_list: Any = None, program: Any = None, **feed: Any) -> list[Any]:
         """Run the main program, or another one, once."""
-        results: list[Any] = self.executor.run(
-            program or self.main,
-            feed={name: np.asarray(value) for name, value in feed.items()},
-            fetch_list=fetch_list,
-            scope=self.scope,
-        )
+        # Not as an argument: native optimizers' schedulers write into the current scope only.
+        with paddle.static.scope_guard(self.scope):
+            results: list[Any] = self.executor.run(
+                program or self.main,
+                feed={name: np.asarray(value) for name, value in feed.items()},
+                fetch_list=fetch_list,
+            )
         return results
 
     def read(self, name: str) -> Array:
