@@ -154,7 +154,7 @@ def native_rho(beta2: float, step: int) -> float:
 def native_state(
     step: int, beta1: float, beta2: float, moment1: Array, moment2: Array
 ) -> dict[str, Array]:
-    """Return a parameter's state as the native optimizer has it, by kind; moments are copied.
+    """Return a parameter's state as the native optimizer has it, by kind.
 
     Args:
         step: number of steps.
@@ -170,4 +170,4 @@ def native_state(
         "rho": native_rho(beta2, step),
     }
     filled = {kind: np.full(moment1.shape, value, dtype) for kind, value in numbers.items()}
-    return {**filled, "moment1": moment1.copy(), "moment2": moment2.copy()}
+    return {**filled, "moment1": moment1, "moment2": moment2}

@@ -94,10 +94,11 @@ def test_the_same_numbers_in_other_groups_go_on_the_same(tmp_path: Path) -> None
 
 
 def test_before_the_first_step_there_is_no_state() -> None:
-    optimizer = Training().optimizer
-    assert optimizer.state_dict() == {}
-    optimizer.set_state_dict({})
-    assert optimizer.state_dict() == {}
+    training = Training()
+    assert training.optimizer.state_dict() == {}
+    training.optimizer.set_state_dict({})
+    assert training.optimizer.state_dict() == {}
+    same(training.train(3), Training().train(3))
     scheduled = Training(scheduled=True)
     assert list(scheduled.optimizer.state_dict()) == ["LR_Scheduler"]
     same(scheduled.train(3), Training(scheduled=True).train(3))

@@ -62,6 +62,14 @@ def test_exact_as_long_as_beta2_pow_is_normal(beta2: float, dtype: str) -> None:
         assert recover(step, 0.9, beta2, dtype) == step
 
 
+@pytest.mark.parametrize("step", [300_000, 1_000_000])
+def test_exact_where_rounding_would_mislead_a_logarithm(step: int) -> None:
+    beta2 = 0.99999
+    by_logarithm = math.log(native_power(beta2, step, "float32")) / math.log(np.float32(beta2))
+    assert abs(by_logarithm - step) > 1
+    assert recover(step, 0.9, beta2) == step
+
+
 def test_beta1_pow_tells_where_beta2_pow_has_vanished() -> None:
     step = limit(0.9, "float32") + 500
     assert recover(step, 0.99, 0.9) == step
