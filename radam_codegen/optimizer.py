@@ -19,6 +19,7 @@ from radam_codegen.frontend.arguments import (
     check_decay,
     check_decoupled,
     check_epsilon,
+    check_flag,
     check_learning_rate,
     check_parameters,
 )
@@ -152,7 +153,7 @@ class RAdam(Optimizer):  # type: ignore[misc]
         )
         self._parameter_list = members
         self.type = "radam_codegen"
-        self._multi_precision = multi_precision
+        self._multi_precision = check_flag("multi_precision", multi_precision)
         self._plan: UpdatePlan | None = None
         self._state = StateMaker(self)
         self._stepper = DygraphStepper()
@@ -247,7 +248,6 @@ class RAdam(Optimizer):  # type: ignore[misc]
         self._plan = update.plan
         return list(update.operations)
 
-    @paddle.no_grad()  # type: ignore[untyped-decorator]
     def step(self) -> None:
         """Update every parameter that has a gradient. Dynamic graph only.
 

@@ -29,6 +29,14 @@ from radam_codegen.ir.plan_check import check_plan
 __all__ = ["PlannedGroup", "read_plan"]
 
 _HALF = (DType.BFLOAT16, DType.FLOAT16)
+#: Types by the names that Paddle has for them: in PIR and dynamic graph, and in legacy.
+_DTYPES = {
+    **{each.value: each for each in DType if each.is_float},
+    "fp64": DType.FLOAT64,
+    "fp32": DType.FLOAT32,
+    "fp16": DType.FLOAT16,
+    "bf16": DType.BFLOAT16,
+}
 
 
 @dataclass(frozen=True)
@@ -133,17 +141,13 @@ def _is_sparse(grad: Any) -> bool:
 
 
 def _read_dtype(what: str, dtype: Any) -> DType:
-    text = str(dtype).rsplit(".", 1)[-1].lower()
-    text = {"fp64": "float64", "fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}.get(
-        text, text
-    )
-    known = {each.value: each for each in DType if each.is_float}
-    if text not in known:
+    found = _DTYPES.get(str(dtype).rsplit(".", 1)[-1].lower())
+    if found is None:
         raise UnsupportedError(
             f"{what} has the type {dtype}, for which there is no kernel; there are kernels for "
-            + ", ".join(known)
+            + ", ".join(each.value for each in DType if each.is_float)
         )
-    return known[text]
+    return found
 
 
 def _read_lr_scale(options: GroupOptions, param: Any) -> float:
@@ -178,7 +182,7 @@ def _decay_of(decay: Any, param: Any, *, decoupled: bool) -> Decay:
     if is_variable(decay):
         return Decay(kind, 0.0, at_run_time=True)
     if isinstance(decay, (int, float, paddle.Tensor)):
-        return Decay(kind, float(decay))
+        return Decay(kind, as_number("weight_decay", decay))
     raise UnsupportedError(
         f"parameter {param.name!r} has a regularizer of type {type(decay).__name__}; there are "
         "kernels for L1Decay and L2Decay"

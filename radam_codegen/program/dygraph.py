@@ -19,11 +19,12 @@ import numpy as np
 import numpy.typing as npt
 import paddle
 
-from radam_codegen.errors import UnsupportedError
+from radam_codegen.errors import ProgramError, UnsupportedError
 from radam_codegen.frontend.groups import Groups
 from radam_codegen.frontend.read_plan import PlannedGroup, read_plan
+from radam_codegen.ir.dtypes import DType
 from radam_codegen.ir.launch import LaunchSpec
-from radam_codegen.ir.plan import UpdatePlan
+from radam_codegen.ir.plan import TensorPlan, UpdatePlan
 from radam_codegen.program import kernels
 
 __all__ = ["DygraphState", "DygraphStepper"]
@@ -33,8 +34,9 @@ _address = paddle.Tensor.data_ptr
 _bump = paddle.Tensor._bump_inplace_version
 _is_sparse = paddle.Tensor.is_selected_rows
 _is_contiguous = paddle.Tensor.is_contiguous
+_memory_of = paddle.Tensor._holder_size
+_have_same_shape = paddle.Tensor.is_same_shape
 _dtype_of = attrgetter("dtype")
-_shape_of = attrgetter("shape")
 _need_clip_of = attrgetter("need_clip")
 _regularizer_of = attrgetter("regularizer")
 _attributes_of = attrgetter("optimize_attr")
@@ -42,6 +44,9 @@ _scale_of = itemgetter("learning_rate")
 
 #: Keys of launches in dynamic graph; those of programs are positive.
 _keys = itertools.count(-1, -1)
+
+#: How many sets of parameters are remembered.
+_KEPT = 8
 
 #: Fields of ``radam_tensor``, 8 bytes each.
 _PARAM, _GRAD, _MOMENT1, _MOMENT2, _MASTER, _NUMEL = range(6)
@@ -67,6 +72,7 @@ class _Launch:
 
     key: int
     group: PlannedGroup
+    moment1: tuple[Any, ...]
     #: Tensors that are updated, by the field of ``radam_tensor`` and the rows that they stand in.
     updated: tuple[tuple[int, Any, tuple[Any, ...]], ...]
     #: A ``radam_tensor`` per row.
@@ -83,6 +89,8 @@ class _Prepared:
     fingerprint: tuple[Any, ...]
     plan: UpdatePlan
     launches: tuple[_Launch, ...]
+    #: First moments, in the order of the parameters that were given.
+    moment1: tuple[Any, ...]
 
 
 class DygraphStepper:
@@ -92,14 +100,15 @@ class DygraphStepper:
     """
 
     def __init__(self) -> None:
-        self._prepared: _Prepared | None = None
+        # Several, the last used first: which parameters have gradients may alternate.
+        self._prepared: list[_Prepared] = []
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_prepared": None}
+        return {"_prepared": []}
 
     def forget(self) -> None:
         """Look at everything anew in the next step, as state has been replaced."""
-        self._prepared = None
+        self._prepared = []
 
     def step(
         self,
@@ -133,24 +142,32 @@ class DygraphStepper:
         grads = _usable(params, grads)
         fingerprint = (
             tuple(map(id, params)),
+            tuple(map(_memory_of, params)),
             tuple(map(_dtype_of, grads)),
-            tuple(map(_shape_of, grads)),
             _attributes(params),
             tuple(map(_decay_now, groups.options)),
             multi_precision,
             found_inf is None,
         )
-        prepared = self._prepared
-        if prepared is None or prepared.fingerprint != fingerprint:
+        prepared = self._find(fingerprint)
+        if prepared is None or not all(map(_have_same_shape, grads, prepared.moment1)):
             prepared = _prepare(
                 params, grads, groups, state_of, multi_precision, found_inf is not None, fingerprint
             )
-            self._prepared = prepared
+            self._prepared = [prepared, *self._prepared[: _KEPT - 1]]
         by_param = dict(zip(fingerprint[0], grads)) if len(prepared.launches) > 1 else None
         for launch in prepared.launches:
             ordered = grads if by_param is None else [by_param[id(p)] for p in launch.group.params]
             _run(launch, ordered, lr, bool(found_inf))
         return prepared.plan
+
+    def _find(self, fingerprint: tuple[Any, ...]) -> _Prepared | None:
+        for index, prepared in enumerate(self._prepared):
+            if prepared.fingerprint == fingerprint:
+                if index:
+                    self._prepared.insert(0, self._prepared.pop(index))
+                return prepared
+        return None
 
 
 def _attributes(params: Sequence[Any]) -> tuple[Any, ...]:
@@ -169,7 +186,7 @@ def _attributes(params: Sequence[Any]) -> tuple[Any, ...]:
 def _decay_now(options: Any) -> Any:
     """A group's weight decay; the present value of one that is a tensor."""
     decay = options.weight_decay
-    return float(decay) if isinstance(decay, paddle.Tensor) else decay
+    return decay.item() if isinstance(decay, paddle.Tensor) else decay
 
 
 def _usable(params: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
@@ -185,6 +202,7 @@ def _usable(params: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
     return [grad.contiguous() for grad in grads]
 
 
+@paddle.no_grad()  # type: ignore[untyped-decorator]
 def _prepare(
     params: Sequence[Any],
     grads: Sequence[Any],
@@ -195,35 +213,49 @@ def _prepare(
     fingerprint: tuple[Any, ...],
 ) -> _Prepared:
     for param, grad in zip(params, grads):
-        if param.shape != grad.shape:
+        if not _have_same_shape(param, grad):
             raise UnsupportedError(
-                f"the gradient of parameter {param.name!r} has the shape {grad.shape}, but the "
-                f"parameter has {param.shape}"
+                f"the gradient of parameter {param.name!r} has the shape {list(grad.shape)}, but "
+                f"the parameter has {list(param.shape)}"
+            )
+        if not param.is_contiguous():
+            raise UnsupportedError(
+                f"parameter {param.name!r} is a view with strides {param.strides}, which kernels "
+                "cannot update in place; make it from contiguous()"
             )
     plan, planned = read_plan(
         list(zip(params, grads)), groups, multi_precision=multi_precision, skip=skip
     )
     launches = tuple(_prepare_launch(group, state_of) for group in planned)
-    prepared = _Prepared(fingerprint, plan, launches)
+    moment1 = {
+        id(param): moment
+        for launch in launches
+        for param, moment in zip(launch.group.params, launch.moment1)
+    }
+    ordered = tuple(moment1[id(param)] for param in params)
+    prepared = _Prepared(fingerprint, plan, launches, ordered)
     keys = tuple(launch.key for launch in launches)
     weakref.finalize(prepared, _forget, keys).atexit = False
     return prepared
 
 
 def _prepare_launch(group: PlannedGroup, state_of: Callable[[Any, bool], DygraphState]) -> _Launch:
-    spec = LaunchSpec.from_group(group.plan)
-    key = next(_keys)
-    kernels.register(key, spec)
     states = tuple(
         state_of(param, tensor.master) for param, tensor in zip(group.params, group.plan.tensors)
     )
+    for param, tensor, state in zip(group.params, group.plan.tensors, states):
+        _check_state(param, tensor, state)
+    spec = LaunchSpec.from_group(group.plan)
+    key = next(_keys)
+    kernels.register(key, spec)
     table = np.zeros((len(states), 6), np.int64)
     table[:, _NUMEL] = [tensor.numel for tensor in group.plan.tensors]
     with_master = [row for row, state in enumerate(states) if state.master is not None]
     every = slice(None)
+    moment1 = tuple(state.moment1 for state in states)
     updated: list[tuple[int, Any, tuple[Any, ...]]] = [
         (_PARAM, every, group.params),
-        (_MOMENT1, every, tuple(state.moment1 for state in states)),
+        (_MOMENT1, every, moment1),
         (_MOMENT2, every, tuple(state.moment2 for state in states)),
     ]
     if with_master:
@@ -231,7 +263,23 @@ def _prepare_launch(group: PlannedGroup, state_of: Callable[[Any, bool], Dygraph
     places = np.array([state.index for state in states], np.int64)
     step = states[0].step
     in_order = np.array_equal(places, np.arange(step.shape[0]))
-    return _Launch(key, group, tuple(updated), table, step, None if in_order else places)
+    return _Launch(key, group, moment1, tuple(updated), table, step, None if in_order else places)
+
+
+def _check_state(param: Any, tensor: TensorPlan, state: DygraphState) -> None:
+    """Refuse state that was made when the parameter had another shape or type."""
+    kept = {"moment1": state.moment1, "moment2": state.moment2}
+    wanted = dict.fromkeys(kept, tensor.moment_dtype)
+    if tensor.master:
+        kept["master weight"], wanted["master weight"] = state.master, DType.FLOAT32
+    for what, array in kept.items():
+        if not _have_same_shape(param, array) or array.dtype != getattr(paddle, wanted[what].value):
+            raise ProgramError(
+                f"parameter {param.name!r} is now {tensor.param_dtype} of shape "
+                f"{list(param.shape)}, for which its {what} must be {wanted[what]}; it is "
+                f"{array.dtype} of shape {list(array.shape)}, from before the parameter was "
+                "changed. Make a new optimizer after converting a model"
+            )
 
 
 def _forget(keys: tuple[int, ...]) -> None:
@@ -260,9 +308,8 @@ def _run(launch: _Launch, grads: Sequence[Any], lr: float, found_inf: bool) -> N
         return
     if launch.places is not None:
         counts[launch.places] = step
-    for _, _, tensors in launch.updated:
-        for tensor in tensors:
-            _bump(tensor)
+    for _ in map(_bump, launch.group.params):
+        pass
 
 
 def _step_counts(step: Any) -> npt.NDArray[np.int64]:
