@@ -24,6 +24,7 @@ __all__ = [
     "check_decay",
     "check_decoupled",
     "check_epsilon",
+    "check_flag",
     "check_learning_rate",
     "check_parameters",
     "is_variable",
@@ -142,16 +143,20 @@ def _check_coefficient(name: str, number: float) -> float:
     return number
 
 
+def check_flag(name: str, value: Any) -> bool:
+    """True or False, and nothing that merely counts as one of them."""
+    if not isinstance(value, bool):
+        raise ArgumentTypeError(f"'{name}' must be True or False, got {value!r}")
+    return value
+
+
 def check_decoupled(decoupled: Any, weight_decay: Any, parameters: Sequence[Any] | None) -> bool:
     """A flag that goes with coefficients only: a regularizer is a term of the gradient.
 
     Raises:
         ArgumentTypeError: it is no bool, or is True beside a regularizer object.
     """
-    if not isinstance(decoupled, bool):
-        raise ArgumentTypeError(
-            f"'decoupled_weight_decay' must be True or False, got {decoupled!r}"
-        )
+    check_flag("decoupled_weight_decay", decoupled)
     groups = [each for each in parameters or () if isinstance(each, Mapping)]
     for decay in (weight_decay, *(group.get("weight_decay") for group in groups)):
         if decoupled and isinstance(decay, WeightDecayRegularizer):

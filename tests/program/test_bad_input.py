@@ -70,6 +70,13 @@ ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"weight_decay": True}, TypeError, "'weight_decay' .* True"),
     ({"grad_clip": 1.0}, TypeError, "'grad_clip' .* float"),
     ({"grad_clip": ClipGradByNorm}, TypeError, "'grad_clip'"),
+    ({"multi_precision": "yes"}, TypeError, "'multi_precision' .* 'yes'"),
+    ({"decoupled_weight_decay": 1}, TypeError, "'decoupled_weight_decay' .* 1"),
+    (
+        {"decoupled_weight_decay": True, "weight_decay": L2Decay(0.1)},
+        TypeError,
+        "decoupled_weight_decay.* L2Decay",
+    ),
     ({"target": "tpu"}, ValueError, "'tpu'.* auto, c"),
     ({"parameters": "p"}, TypeError, "iterable .*str"),
     ({"parameters": 3}, TypeError, "iterable .*int"),

@@ -218,8 +218,8 @@ def test_failed_build_comes_out_as_our_error() -> None:
     registry.failure = cause
     program = GroupProgram(registry, [[4]], key=4711)
     try:
-        with pytest.raises(CompileError) as caught:
-            program.run_startup()
+        with pytest.raises(CompileError) as caught, paddle.static.scope_guard(program.scope):
+            program.executor.run(program.startup)
         assert caught.value is cause
         assert caught.value.__cause__ is not None
         assert not isinstance(caught.value.__cause__, CompileError)
