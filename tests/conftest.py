@@ -30,5 +30,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if any(folder in item.path.parents for folder in _BOTH_IRS):
+        inside = any(folder in item.path.parents for folder in _BOTH_IRS)
+        if inside and item.get_closest_marker("either_ir") is None:
             item.add_marker(pytest.mark.both_irs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,7 @@ from radam_codegen.ir.plan import ClipKind, KernelStructure
 from radam_codegen.passes import lower_structure
 from radam_codegen.toolchain import build_kernel
 
-# There is no Paddle in this file.
-pytestmark = pytest.mark.skipif(
-    os.environ.get("FLAGS_enable_pir_api") == "0", reason="the run in PIR shows the same"
-)
+pytestmark = pytest.mark.either_ir  # there is no Paddle in this file
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

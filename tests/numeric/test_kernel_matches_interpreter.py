@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
@@ -35,10 +34,7 @@ from radam_codegen.passes import lower_structure
 from radam_codegen.runtime import LoadedKernel, load_kernel
 from radam_codegen.toolchain import build_kernel
 
-# There is no Paddle in this file.
-pytestmark = pytest.mark.skipif(
-    os.environ.get("FLAGS_enable_pir_api") == "0", reason="the run in PIR shows the same"
-)
+pytestmark = pytest.mark.either_ir  # there is no Paddle in this file
 
 BETAS = st.sampled_from((0.0, 0.5, 0.9, 0.95, 0.999, 0.9999)) | st.floats(0.0, 0.9999)
 NUMBERS = st.sampled_from((0.0, 1e-8, 1e-3, 1.0, 1e30)) | st.floats(0.0, 10.0)
