@@ -156,15 +156,15 @@ def check_decoupled(decoupled: Any, weight_decay: Any, parameters: Sequence[Any]
     Raises:
         ArgumentTypeError: it is no bool, or is True beside a regularizer object.
     """
-    check_flag("decoupled_weight_decay", decoupled)
+    flag = check_flag("decoupled_weight_decay", decoupled)
     groups = [each for each in parameters or () if isinstance(each, Mapping)]
     for decay in (weight_decay, *(group.get("weight_decay") for group in groups)):
-        if decoupled and isinstance(decay, WeightDecayRegularizer):
+        if flag and isinstance(decay, WeightDecayRegularizer):
             raise ArgumentTypeError(
                 "decoupled_weight_decay=True takes weight_decay as a number, got "
                 f"{type(decay).__name__}, which is a term of the gradient"
             )
-    return decoupled
+    return flag
 
 
 def check_parameters(parameters: Any) -> list[Any] | None:
