@@ -140,6 +140,20 @@ def test_sparse_gradients_are_refused_before_anything_is_updated() -> None:
     assert np.array_equal(table.weight.numpy(), before)
 
 
+def test_a_gradient_whose_square_overflows_ends_in_nan() -> None:
+    # Native RAdam leaves the element where it is from then on.
+    weight = parameter("weight")
+    optimizer = rc.RAdam(LR, parameters=[weight], beta2=0.9)
+    values = []
+    for step in range(12):
+        weight.grad = paddle.to_tensor([1.0, 1e25 if step == 7 else 1.0, 1e18])
+        optimizer.step()
+        values.append(weight.numpy())
+    assert np.isfinite(values[7]).all()
+    assert np.isnan([value[1] for value in values[8:]]).all()
+    assert np.isfinite([value[[0, 2]] for value in values]).all()
+
+
 def test_look_ahead() -> None:
     def train(optimizer_class: Any) -> list[Any]:
         weight = parameter("weight")

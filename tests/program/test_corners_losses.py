@@ -106,8 +106,9 @@ def test_a_loss_of_updated_parameters() -> None:
         np.testing.assert_allclose(ours.read("weight"), native.read("weight"), 2e-5, 2e-6)
 
 
-def test_two_programs_have_states_of_their_own() -> None:
-    optimizer = rc.RAdam(LR)
+@pytest.mark.parametrize("name", [None, "mine"])
+def test_two_programs_have_states_of_their_own(name: str | None) -> None:
+    optimizer = rc.RAdam(LR, name=name)
 
     def build() -> None:
         x = paddle.static.data("x", [3], "float32")
