@@ -8,7 +8,6 @@ nothing here.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -19,8 +18,9 @@ NATIVE_KINDS = ("beta1_pow", "beta2_pow", "rho")
 #: Kind of a master weight, where it stands among the variables of a program.
 MASTER = "fp32_master"
 
-_KINDS = ("moment1", "moment2", "step", MASTER, *NATIVE_KINDS)
+_KINDS = ("moment1", "moment2", "step", *NATIVE_KINDS)
 _ENTRY = re.compile(rf"(?:(?P<name>.+)_)?(?P<kind>{'|'.join(_KINDS)})_\d+", re.DOTALL)
+_MASTER = re.compile(rf"{MASTER}_\d+")  # the optimizer's name does not stand in it
 _STATE_LIKE = re.compile(r"[A-Za-z]\w*_\d+")
 _GROUP_STEP = re.compile(r"radam_step_\d+")
 
@@ -69,14 +69,19 @@ def find_entries(
         keys: names in the checkpoint.
         params: names of the parameters.
         name: name of the optimizer that loads. Entries made under it come first, then those made
-            without a name, then those under the name that most were made under.
+            without a name, then those under another, if all were made under one.
         own: names of the optimizer's own variables, by parameter and kind: of several candidates
             the one that is named so counts.
         is_foreign: whether a name is known to be something else's.
     """
     matches: dict[str, dict[tuple[str, str], list[str]]] = {}
+    masters: dict[tuple[str, str], list[str]] = {}
     unmatched = []
     for key in keys:
+        param = _match_master(key, params)
+        if param is not None:
+            masters.setdefault((param, MASTER), []).append(key)
+            continue
         match = _match(key, params, name)
         if match is None:
             unmatched.append(key)
@@ -84,7 +89,8 @@ def find_entries(
             param, optimizer, kind = match
             matches.setdefault(optimizer, {}).setdefault((param, kind), []).append(key)
     entries = Entries()
-    for (param, kind), candidates in matches.get(_chosen(matches, name), {}).items():
+    chosen = {**matches.get(_chosen(matches, unmatched, name), {}), **masters}
+    for (param, kind), candidates in chosen.items():
         key = own.get((param, kind), "")
         if len(candidates) > 1 and key not in candidates:
             entries.twice.append((param, kind, tuple(candidates)))
@@ -110,6 +116,11 @@ def _match(key: str, params: Collection[str], name: str | None) -> tuple[str, st
     return other
 
 
+def _match_master(key: str, params: Collection[str]) -> str | None:
+    """The parameter that a master weight is of."""
+    return next((p for p, rest in _splits(key, params) if _MASTER.fullmatch(rest)), None)
+
+
 def _splits(key: str, params: Collection[str]) -> Iterator[tuple[str, str]]:
     """Parameters that a key begins with, the longest first, and what follows of it."""
     place = key.rfind("_")
@@ -119,12 +130,18 @@ def _splits(key: str, params: Collection[str]) -> Iterator[tuple[str, str]]:
         place = key.rfind("_", 0, place)
 
 
-def _chosen(matches: Mapping[str, Collection[object]], name: str | None) -> str:
+def _chosen(matches: Collection[str], unmatched: Collection[str], name: str | None) -> str:
+    """The optimizer's name to go by."""
     for wanted in (name, ""):
         if wanted is not None and wanted in matches:
             return wanted
-    counts = Counter({optimizer: len(found) for optimizer, found in matches.items()})
-    return counts.most_common(1)[0][0] if counts else ""
+    # It could be part of another parameter's name, such as the 1 of "w_1": then it is not in all.
+    (other, *more) = matches or ("",)
+    if more or not other or other[0].isdigit():
+        return ""
+    entries = [match[0] for match in map(_ENTRY.search, unmatched) if match is not None]
+    named = re.compile(rf"(.+_)?{re.escape(other)}_({'|'.join(_KINDS)})_\d+", re.DOTALL)
+    return other if all(map(named.fullmatch, entries)) else ""
 
 
 def _is_state_like(key: str, params: Collection[str]) -> bool:

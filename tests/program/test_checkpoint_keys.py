@@ -41,9 +41,29 @@ def test_the_optimizer_s_own_name_comes_first() -> None:
     assert find(*keys[2:], name="own").found == {"w": {"moment1": "w_other_moment1_0"}}
 
 
-def test_of_other_names_the_one_that_most_has() -> None:
-    keys = ("w_a_moment1_0", "w_b_moment1_0", "w_b_moment2_0")
-    assert find(*keys).found == {"w": {"moment1": "w_b_moment1_0", "moment2": "w_b_moment2_0"}}
+@pytest.mark.parametrize("other", ["w_a_moment2_0", "v_moment1_0", "v_a_moment1_0"])
+def test_another_name_must_be_that_of_all(other: str) -> None:
+    # Else it is more likely a part of the names of another model's parameters.
+    assert find("w_b_moment1_0", other).found == {}
+
+
+def test_parameters_of_others_may_have_it_too() -> None:
+    keys = ("w_b_moment1_0", "v_b_moment1_0", "learning_rate_0")
+    assert find(*keys).found == {"w": {"moment1": "w_b_moment1_0"}}
+
+
+def test_another_name_is_no_number() -> None:
+    assert find("w_1_moment1_0").found == {}
+
+
+def test_master_weights_bear_no_name() -> None:
+    keys = ("w_own_moment1_0", "w_fp32_master_0")
+    expected = {"w": {"moment1": keys[0], "fp32_master": keys[1]}}
+    for name in (None, "own", "other"):
+        assert find(*keys, name=name).found == expected
+    assert find("w_1_fp32_master_0", params="w w_1").found == {
+        "w_1": {"fp32_master": "w_1_fp32_master_0"}
+    }
 
 
 def test_of_several_numbers_the_optimizer_s_own() -> None:

@@ -163,6 +163,14 @@ def test_a_parameter_that_was_lost_shows_when_it_steps() -> None:
     assert target.optimizer.state_dict()["w_1_step_0"].tolist() == [1]
 
 
+def test_another_model_s_checkpoint_shows_before_the_first_step() -> None:
+    state = Training("flat", native, names=("w_1", "scalar")).train(2).optimizer.state_dict()
+    optimizer = Training("flat", names=("w",)).optimizer
+    with pytest.raises(CheckpointError, match="'w': nothing of it is there"):
+        optimizer.set_state_dict(state)
+    assert optimizer.state_dict() == {}
+
+
 def test_a_parameter_without_elements() -> None:
     param = paddle.create_parameter([0, 3], "float32")
     param.name = "none"
