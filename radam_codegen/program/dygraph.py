@@ -26,6 +26,7 @@ from radam_codegen.ir.dtypes import DType
 from radam_codegen.ir.launch import LaunchSpec
 from radam_codegen.ir.plan import TensorPlan, UpdatePlan
 from radam_codegen.program import kernels
+from radam_codegen.runtime import OperatorLibrary
 
 __all__ = ["DygraphState", "DygraphStepper"]
 
@@ -235,7 +236,7 @@ def _prepare(
     ordered = tuple(moment1[id(param)] for param in params)
     prepared = _Prepared(fingerprint, plan, launches, ordered)
     keys = tuple(launch.key for launch in launches)
-    weakref.finalize(prepared, _forget, keys).atexit = False
+    weakref.finalize(prepared, _forget, kernels.operator(), keys).atexit = False
     return prepared
 
 
@@ -282,8 +283,8 @@ def _check_state(param: Any, tensor: TensorPlan, state: DygraphState) -> None:
             )
 
 
-def _forget(keys: tuple[int, ...]) -> None:
-    library = kernels.operator()
+def _forget(library: OperatorLibrary, keys: tuple[int, ...]) -> None:
+    # The garbage collector may call this anywhere, so it takes no lock of ours.
     for key in keys:
         library.forget(key)
 

@@ -17,7 +17,7 @@ from support.eager import Reference, parameter, set_gradients, steps_of, values_
 import radam_codegen as rc
 from radam_codegen.errors import ArgumentError, ProgramError, UnsupportedError
 from radam_codegen.ir.plan import Clip, ClipKind, Decay, DecayKind
-from radam_codegen.program import kernels
+from radam_codegen.program import kernels, operator
 
 LR = 0.05
 ONES = [1.0, -2.0, 3.0]
@@ -452,3 +452,25 @@ def test_an_optimizer_is_collected_with_its_kernels_registration() -> None:
     gc.collect()
     assert [each() for each in gone] == [None, None]
     assert not any(map(library.contains, keys))
+
+
+def test_the_garbage_collector_leaves_the_builder_of_programs_alone() -> None:
+    param = parameter("collected", [1.0, 2.0, 3.0])
+    optimizer = rc.RAdam(0.1, parameters=[param])
+    set_gradients({param: [1.0, 1.0, 1.0]})
+    optimizer.step()
+    library = kernels.operator()
+    asked: list[int] = []
+
+    def build(key: int, launch: str) -> None:
+        asked.append(key)
+
+    with operator._lock:  # as if collected while another thread, or this one, was in there
+        before = operator._builder
+        operator._builder = build
+        del optimizer
+        gc.collect()
+        assert operator._builder is build
+        operator._builder = before
+    assert not asked
+    assert kernels.operator() is library
