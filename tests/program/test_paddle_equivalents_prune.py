@@ -1,7 +1,7 @@
 """What Paddle's own tests of the Executor's pruning show with native optimizers, shown with ours.
 
-The situations are those of ``test_prune.py`` in Paddle, which tests them in the legacy IR; here they
-are tested in both, except for what PIR has no words for: names of values, and ``CompiledProgram``.
+The situations are those of ``test_prune.py`` in Paddle. It has them in the legacy IR; here they are
+in both, except for what PIR has no words for: names of values, and ``CompiledProgram``.
 """
 
 from __future__ import annotations
