@@ -147,7 +147,7 @@ def test_gradients_without_a_loss_beside_any_schedule(rate: str) -> None:
         epsilon=1e-8,
         decay=Decay(),
         clip=Clip(),
-        plain_decay=True,
+        decay_form="number",
         multi_precision=False,
         decoupled=False,
         skipped=None,

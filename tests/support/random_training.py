@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import paddle
 from hypothesis import strategies as st
 from paddle.nn import ClipGradByGlobalNorm, ClipGradByNorm, ClipGradByValue
 from paddle.optimizer import lr as rates
@@ -141,8 +142,8 @@ class Training:
     epsilon: float
     decay: Decay
     clip: Clip
-    #: Whether a decay is given as a number where it can be, rather than as an object.
-    plain_decay: bool
+    #: How L2 decays of optimizer and groups are given: as ``number``, ``object`` or ``tensor``.
+    decay_form: str
     multi_precision: bool
     decoupled: bool
     #: Whether each step is skipped; None where there is no such flag.
@@ -236,7 +237,7 @@ def make_optimizer(training: Training, given: Mapping[str, Any], rate: Any) -> A
         training.beta2,
         training.epsilon,
         parameters if training.grouped else parameters[0]["params"],
-        _decay_argument(training.decay, training.plain_decay),
+        _decay_argument(training.decay, training.decay_form),
         _clip_argument(training.clip),
         multi_precision=training.multi_precision,
         decoupled_weight_decay=training.decoupled,
@@ -247,7 +248,7 @@ def _group_options(training: Training, group: Group) -> dict[str, Any]:
     """A group's options as Paddle takes them."""
     options = dict(group.options)
     if "weight_decay" in options:
-        options["weight_decay"] = _decay_argument(options["weight_decay"], training.plain_decay)
+        options["weight_decay"] = _decay_argument(options["weight_decay"], training.decay_form)
     if "grad_clip" in options:
         options["grad_clip"] = _clip_argument(options["grad_clip"])
     return options
@@ -259,16 +260,18 @@ def attributes(param: Param) -> dict[str, Any]:
     if param.learning_rate is not None:
         found["learning_rate"] = param.learning_rate
     if param.regularizer is not None:
-        found["regularizer"] = _decay_argument(param.regularizer, plain=False)
+        found["regularizer"] = _decay_argument(param.regularizer, "object")
     return found
 
 
-def _decay_argument(decay: Decay, plain: bool) -> Any:
+def _decay_argument(decay: Decay, form: str) -> Any:
     if decay.kind is _NONE:
         return None
     if decay.kind is _L1:
         return L1Decay(decay.coefficient)
-    return decay.coefficient if plain else L2Decay(decay.coefficient)
+    if form == "tensor":
+        return paddle.full([], decay.coefficient, "float64")
+    return decay.coefficient if form == "number" else L2Decay(decay.coefficient)
 
 
 def _clip_argument(clip: Clip) -> Any:
@@ -323,7 +326,9 @@ def trainings(draw: st.DrawFn, static: bool) -> Training:
         epsilon=draw(st.sampled_from((1e-8, 1e-6, 1e-2))),
         decay=decay,
         clip=clip,
-        plain_decay=mode == "decoupled" or draw(st.booleans()),
+        decay_form=draw(
+            st.sampled_from(("number", "tensor", *(("object",) if mode != "decoupled" else ())))
+        ),
         multi_precision=mode == "master",
         decoupled=mode == "decoupled",
         skipped=draw(_skips(steps)) if mode == "skip" else None,
