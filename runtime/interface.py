@@ -15,7 +15,7 @@ from typing import Any
 
 from radam_codegen.toolchain.abi import header_text
 
-__all__ = ["DECLARATIONS", "declarations", "ffi"]
+__all__ = ["DECLARATIONS", "declarations", "ffi", "parsed"]
 
 #: The file that keeps what cffi makes of the headers.
 DECLARATIONS = Path(__file__).with_name("_declarations.py")
@@ -33,14 +33,20 @@ def ffi() -> Any:
     return declared
 
 
-def declarations() -> str:
-    """Return what :data:`DECLARATIONS` must hold for the headers as they are."""
-    from cffi import FFI  # the parser, which nothing else needs
+def parsed() -> Any:
+    """Return a ``cffi.FFI`` made from the headers themselves, to which more can be added."""
+    from cffi import FFI  # the parser, which nothing that only runs kernels needs
 
     interface = FFI()
     for name in ("kernel.h", "operator.h"):
         text = header_text(name)
         interface.cdef(text[text.index(_BEGIN) + len(_BEGIN) : text.index(_END)])
+    return interface
+
+
+def declarations() -> str:
+    """Return what :data:`DECLARATIONS` must hold for the headers as they are."""
+    interface = parsed()
     interface.set_source(_MODULE, None)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "declarations.py")

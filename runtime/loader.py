@@ -60,7 +60,7 @@ def load_kernel(path: str | os.PathLike[str]) -> LoadedKernel:
     library = _open(file)
     try:
         kernel = library.radam_codegen_kernel()
-    except AttributeError:
+    except ffi().error:
         raise ArtifactError(f"{file} is no kernel: it has no radam_codegen_kernel().") from None
     # The version is the first field in every version of the struct; the rest is read only after it.
     _check_abi(file, int(kernel.abi_version))
@@ -90,7 +90,7 @@ def load_operator(path: str | os.PathLike[str]) -> OperatorLibrary:
     library = _open(file)
     try:
         version = int(library.radam_operator_abi_version())
-    except AttributeError:
+    except ffi().error:
         raise ArtifactError(f"{file} is not the operator of radam_codegen.") from None
     _check_abi(file, version)
     return OperatorLibrary(file, ffi(), library)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radam_codegen._resources import include_dir
-from radam_codegen.runtime.interface import ffi as ffi_of_headers
+from radam_codegen.runtime.interface import parsed
 
 CHUNK = 16384
 
@@ -99,8 +99,7 @@ def launcher(tmp_path_factory: pytest.TempPathFactory) -> Launcher:
         cwd=folder,
         check=True,
     )
-    ffi = FFI()
-    ffi.include(ffi_of_headers())
+    ffi = parsed()
     ffi.cdef(DECLARATIONS)
     return ffi, ffi.dlopen(str(folder / "launcher.so"))
 
