@@ -135,7 +135,7 @@ def _check_dtypes(where: str, tensor: TensorPlan) -> None:
     if tensor.grad_dtype not in (param, DType.FLOAT32):
         raise PlanError(
             f"{where}: the gradient's dtype is {tensor.grad_dtype}, "
-            f"but must be the parameter's, {param}, or float32"
+            f"but must be float32 or that of the parameter ({param})"
         )
     moment = DType.FLOAT64 if param is DType.FLOAT64 else DType.FLOAT32
     if tensor.moment_dtype is not moment:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import paddle
 
 from radam_codegen.errors import ProgramError, UnsupportedError
-from radam_codegen.frontend.groups import Groups
+from radam_codegen.frontend.groups import GroupOptions, Groups
 from radam_codegen.frontend.read_plan import PlannedGroup, read_plan
 from radam_codegen.ir.dtypes import DType
 from radam_codegen.ir.launch import LaunchSpec
@@ -146,7 +146,7 @@ class DygraphStepper:
             tuple(map(_memory_of, params)),
             tuple(map(_dtype_of, grads)),
             _attributes(params),
-            tuple(map(_decay_now, groups.options)),
+            tuple(map(_options_now, groups.options)),
             multi_precision,
             found_inf is None,
         )
@@ -184,10 +184,11 @@ def _attributes(params: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(str(getattr(each, name, None)) for each in params for name in names)
 
 
-def _decay_now(options: Any) -> Any:
-    """A group's weight decay; the present value of one that is a tensor."""
-    decay = options.weight_decay
-    return decay.item() if isinstance(decay, paddle.Tensor) else decay
+def _options_now(options: GroupOptions) -> tuple[Any, ...]:
+    """What of a group may be changed between steps: a tensor's value, a clip's bounds."""
+    decay, clip = options.weight_decay, options.grad_clip
+    decay_now = decay.item() if isinstance(decay, paddle.Tensor) else decay
+    return decay_now, None if clip is None else tuple(vars(clip).values())
 
 
 def _usable(params: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:

@@ -289,6 +289,20 @@ def test_what_changes_between_steps_is_seen(shape: list[int]) -> None:
         reference.check(a, b)
 
 
+def test_a_clip_whose_bound_is_changed_is_seen() -> None:
+    a = parameter("a", ONES)
+    reference = Reference(a)
+    clip = ClipGradByGlobalNorm(0.5)
+    opt = rc.RAdam(LR, parameters=[a], grad_clip=clip)
+    for number, bound in enumerate((0.5, 0.5, 0.05, 0.05, 2.0, 0.1, 0.1, 0.7)):
+        clip.clip_norm = bound
+        grads = random_grads("a", seed=number)
+        set_gradients({a: grads["a"]})
+        opt.step()
+        reference.step(grads, LR, clip=Clip(ClipKind.GLOBAL_NORM, bound))
+        reference.check(a)
+
+
 def test_freezing_and_thawing() -> None:
     a, b = parameter("a", ONES), parameter("b", ONES)
     reference = Reference(a, b)
