@@ -85,7 +85,7 @@ def test_bad_groups_are_named(change: dict[str, Any], message: str) -> None:
         ({"decay": Decay(DecayKind.NONE, 0.1)}, "the decay has no kind but the coefficient 0.1"),
         ({"param_dtype": DType.INT64}, "the dtype is int64, but must be one of float64, "),
         ({"param_dtype": DType.BOOL}, "the dtype is bool"),
-        ({"grad_dtype": F64}, "gradient's dtype is float64, but must be float32 or that of the parameter"),
+        ({"grad_dtype": F64}, "float64, but must be float32 or that of the parameter"),
         ({"grad_dtype": BF16}, "gradient's dtype is bfloat16"),
         ({"moment_dtype": F64}, "moments' dtype is float64, but must be float32"),
         ({"moment_dtype": F16, "param_dtype": F16, "grad_dtype": F16}, "moments' dtype is float16"),
