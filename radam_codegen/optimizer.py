@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import compress
+from operator import attrgetter
 from typing import Any
 
 import paddle
@@ -265,11 +266,12 @@ class RAdam(Optimizer):  # type: ignore[misc]
         self._step(params, _gradients(params))
 
     def _step(self, params: Sequence[Any], grads: Sequence[Any]) -> None:
-        wanted = [g is not None and not p.stop_gradient for p, g in zip(params, grads)]
-        if not any(wanted):
-            return
-        if not all(wanted):
+        # By type, as a comparison of a tensor with None would compute one.
+        if type(None) in set(map(type, grads)) or any(map(_is_frozen, params)):
+            wanted = [g is not None and not p.stop_gradient for p, g in zip(params, grads)]
             params, grads = list(compress(params, wanted)), list(compress(grads, wanted))
+        if not params:
+            return
         if self._state.missing:
             self._state.check_loaded(params)
         found_inf = self._get_auxiliary_var("found_inf")
@@ -369,10 +371,13 @@ def _learning_rate_dtype(params_grads: Sequence[tuple[Any, Any]], loss_dtype: An
     return paddle.float32 if loss_dtype is None else loss_dtype
 
 
+_is_frozen = attrgetter("stop_gradient")
+
+
 def _gradients(params: Sequence[Any]) -> list[Any]:
     """Gradients of parameters; what mixed precision keeps as ``main_grad`` comes first."""
     grads = core.eager.get_all_grads(list(params))
     main_grads = [getattr(each, "main_grad", None) for each in params]
-    if all(each is None for each in main_grads):
+    if set(map(type, main_grads)) <= {type(None)}:
         return list(grads)
     return [grad if main is None else main for grad, main in zip(grads, main_grads)]

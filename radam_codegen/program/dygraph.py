@@ -293,9 +293,8 @@ def _forget(library: OperatorLibrary, keys: tuple[int, ...]) -> None:
 def _run(launch: _Launch, grads: Sequence[Any], lr: float, found_inf: bool) -> None:
     library, table = kernels.operator(), launch.table
     # Addresses are read anew: whoever loads a checkpoint or moves a tensor changes them.
-    for field, rows, tensors in launch.updated:
-        table[rows, field] = list(map(_address, tensors))
-    table[:, _GRAD] = list(map(_address, grads))
+    for field, rows, tensors in (*launch.updated, (_GRAD, slice(None), grads)):
+        table[rows, field] = np.fromiter(map(_address, tensors), np.int64, len(tensors))
     counts = _step_counts(launch.step)
     step = counts if launch.places is None else counts[launch.places]
     library.run(
