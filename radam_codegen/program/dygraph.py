@@ -107,10 +107,6 @@ class DygraphStepper:
     def __getstate__(self) -> dict[str, Any]:
         return {"_prepared": []}
 
-    def forget(self) -> None:
-        """Look at everything anew in the next step, as state has been replaced."""
-        self._prepared = []
-
     def step(
         self,
         params: Sequence[Any],
