@@ -5,9 +5,7 @@ Exit status: 0 success, 1 a finding or a failure, 2 bad arguments.
 
 from __future__ import annotations
 
-import json
-import os
-import warnings
+from importlib import import_module
 from typing import Any
 
 import click
@@ -17,9 +15,29 @@ from radam_codegen.errors import ArgumentError, RadamCodegenError
 
 __all__ = ["main"]
 
+#: Command: the module that defines it under the same name, and its line in the overview.
+_COMMANDS = {
+    "demo": ("demo", "Train a small network with both optimizers, and compare."),
+}
+
 
 class _Commands(click.Group):
-    """A group whose commands end in one line where the project itself refuses something."""
+    """Commands that are imported when they are called, or asked for their help.
+
+    Where the project itself refuses something, a command ends in the error's message.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        folder, short_help = _COMMANDS[cmd_name]
+        module = import_module(f"radam_codegen.tools.{folder}.command")
+        command: click.Command = getattr(module, cmd_name)
+        command.short_help = short_help
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -34,51 +52,6 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="radam-codegen")
 def main() -> None:
     """RAdam for PaddlePaddle, as kernels that are generated for the program at hand."""
-
-
-@main.command()
-@click.option("--epochs", type=click.IntRange(min=1), default=18, show_default=True)
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=7, show_default=True)
-@click.option(
-    "--ir",
-    type=click.Choice(["pir", "legacy"]),
-    default="pir",
-    show_default=True,
-    help="Which of Paddle's two static IRs the programs are in.",
-)
-@click.option(
-    "--json",
-    "json_file",
-    type=click.File("w", lazy=False),
-    help="Write the result to FILE as well; - is standard output.",
-)
-def demo(epochs: int, seed: int, ir: str, json_file: Any) -> None:
-    """Train a small network with native RAdam and with a generated kernel, and compare.
-
-    Exit status 1 means that the two did not learn the same.
-    """
-    # Both are read when Paddle is imported.
-    os.environ["FLAGS_enable_pir_api"] = "1" if ir == "pir" else "0"
-    os.environ.setdefault("GLOG_minloglevel", "2")
-    # Paddle's advice on Paddle's internals, in the middle of a progress bar.
-    warnings.filterwarnings("ignore", module=r"paddle\.")
-
-    from rich.console import Console
-
-    from radam_codegen.tools.demo_report import print_result, run_with_progress, to_json
-
-    # Standard output stays clean for a program that reads the JSON from it.
-    console = Console(stderr=getattr(json_file, "name", None) == "<stdout>")
-    result = run_with_progress(console, epochs=epochs, seed=seed)
-    print_result(console, result)
-    if json_file is not None:
-        json.dump(to_json(result), json_file, indent=2)
-        json_file.write("\n")
-    if not result.agrees:
-        console.print(
-            "The two optimizers did not learn the same: something is wrong with this installation."
-        )
-        raise click.exceptions.Exit(1)
 
 
 if __name__ == "__main__":

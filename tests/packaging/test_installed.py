@@ -10,7 +10,7 @@ import pytest
 
 _WHERE = """
 import json
-import radam_codegen.cli, radam_codegen.tools.demo
+import radam_codegen.cli, radam_codegen.tools.demo.run
 from radam_codegen import _resources
 print(json.dumps({
     "package": radam_codegen.__file__,

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from radam_codegen.tools.demo import DemoResult, run_demo
+from radam_codegen.tools.demo.run import DemoResult, run_demo
 
 
 @pytest.fixture(scope="module")

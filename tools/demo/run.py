@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from radam_codegen.errors import ArgumentError, RadamCodegenError
-from radam_codegen.tools.demo_startup import measure_startup
-from radam_codegen.tools.demo_training import (
+from radam_codegen.tools.demo.startup import measure_startup
+from radam_codegen.tools.demo.training import (
     BATCH,
     LEARNING_RATE,
     Digits,

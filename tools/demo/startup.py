@@ -1,6 +1,6 @@
 """Time one startup in a process that has done nothing else; prints seconds as JSON.
 
-Run by the demo as ``python -m radam_codegen.tools.demo_startup native|generated SEED``.
+Run by the demo as ``python -m radam_codegen.tools.demo.startup native|generated SEED``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def measure_startup(kind: str, seed: int, ir: str, cache: Path) -> float:
         "RADAM_CODEGEN_CACHE_DIR": str(cache),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "radam_codegen.tools.demo_startup", kind, str(seed)],
+        [sys.executable, "-m", "radam_codegen.tools.demo.startup", kind, str(seed)],
         env=environment,
         capture_output=True,
         text=True,
@@ -51,8 +51,8 @@ def measure_startup(kind: str, seed: int, ir: str, cache: Path) -> float:
 
 def main(kind: str, seed: int) -> None:
     """Start the optimizer up once and print the seconds."""
-    from radam_codegen.tools.demo import make_optimizer
-    from radam_codegen.tools.demo_training import StaticMode, Trainee
+    from radam_codegen.tools.demo.run import make_optimizer
+    from radam_codegen.tools.demo.training import StaticMode, Trainee
 
     with StaticMode():
         trainee = Trainee(make_optimizer(kind), seed)

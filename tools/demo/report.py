@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.syntax import Syntax
 from rich.table import Table
 
-from radam_codegen.tools.demo import DemoResult, Source, run_demo, steps_per_epoch
-from radam_codegen.tools.demo_training import Epoch
+from radam_codegen.tools.demo.run import DemoResult, Source, run_demo, steps_per_epoch
+from radam_codegen.tools.demo.training import Epoch
 
 __all__ = ["kernel_excerpt", "print_result", "run_with_progress", "to_json"]
 

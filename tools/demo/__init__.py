@@ -1,0 +1,1 @@
+"""The demo: one network trained by both optimizers, native and generated."""
