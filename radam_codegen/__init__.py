@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from radam_codegen._version import __version__
 
+# At once, as importing the module of this name would put the module in its place.
+from radam_codegen.config import config
+
 if TYPE_CHECKING:
     from radam_codegen._resources import include_dir as include_dir
     from radam_codegen.errors import RadamCodegenError as RadamCodegenError
@@ -34,6 +37,7 @@ __all__ = [
     "RadamCodegenError",
     "UpdatePlan",
     "__version__",
+    "config",
     "include_dir",
     "load_operator",
     "prune",

@@ -1,26 +1,34 @@
-"""Settings: one frozen :class:`Config`, read from the environment here and nowhere else."""
+"""Settings: one frozen :class:`Config`, read from the environment here and nowhere else.
+
+A setting comes from ``radam_codegen.config(...)``, else from its environment variable, else it has
+its default.
+"""
 
 from __future__ import annotations
 
+import math
+import operator
 import os
+import re
 import shlex
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import platformdirs
+from typing import Any, Callable
 
 from radam_codegen.errors import ConfigError
 
-__all__ = ["CACHE_DIR", "CC", "CXX", "NUM_THREADS", "Config", "current"]
+__all__ = ["MODES", "SETTINGS", "Config", "Setting", "config", "current", "watch"]
 
-CACHE_DIR = "RADAM_CODEGEN_CACHE_DIR"
-NUM_THREADS = "RADAM_CODEGEN_NUM_THREADS"
-CC = "CC"
-CXX = "CXX"
+#: ``auto`` finds kernels or compiles them, ``aot-only`` never compiles, ``off`` leaves the update
+#: to Paddle's own operators.
+MODES = ("auto", "aot-only", "off")
 
 #: More threads than any machine has cores are a slip of the finger.
 _MOST_THREADS = 4096
+#: A week; much longer times overflow the clocks of the operating system.
+_MOST_SECONDS = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -33,72 +41,265 @@ class Config:
         cc: Command of the C compiler, with its arguments, as one shell-quoted text; None: the
             first of the usual compilers that is on the path.
         cxx: The same for the C++ compiler.
+        mode: One of :data:`MODES`.
+        aot: Absolute path of the folder of an ahead-of-time bundle, where there is one.
+        nvcc: The same as ``cc`` for the CUDA compiler.
+        cache_size: Bytes that the cache may hold; what was used longest ago goes first.
+        compile_timeout: Seconds after which a compiler is ended.
+        lock_timeout: Seconds to wait for another process that builds the same thing.
+        origins: Where each of them came from: ``default``, ``environment`` or ``rc.config``.
     """
 
     cache_dir: Path
     num_threads: int
     cc: str | None = None
     cxx: str | None = None
+    mode: str = "auto"
+    aot: Path | None = None
+    nvcc: str | None = None
+    cache_size: int = 1 << 30
+    compile_timeout: float = 300.0
+    lock_timeout: float = 600.0
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+
+def config(**settings: Any) -> Config:
+    """Read the settings of this process, and change them where values are given.
+
+    What is set here comes before the environment, until it is set anew.
+
+    Args:
+        **settings: Fields of :class:`Config`, each as its own type or as the text that its
+            environment variable would hold. None takes back what was set here.
+
+    Returns:
+        The settings as they are now.
+
+    Raises:
+        ConfigError: There is no such setting, or its value cannot be used. Nothing was changed.
+
+    Examples:
+        >>> import radam_codegen as rc
+        >>> rc.config(num_threads=2).num_threads
+        2
+        >>> rc.config(num_threads=None).origins["num_threads"] in ("default", "environment")
+        True
+    """
+    global _overrides
+    unknown = sorted(set(settings) - set(_BY_NAME))
+    if unknown:
+        raise ConfigError(f"There is no setting {unknown[0]!r}; there are {', '.join(_BY_NAME)}.")
+    with _lock:
+        changed = dict(_overrides)
+        for name, value in settings.items():
+            if value is None:
+                changed.pop(name, None)
+            else:
+                changed[name] = _BY_NAME[name].check(f"config({name}={value!r})", value)
+        effective = _read(os.environ, changed)
+        if settings:
+            for watcher in _watchers:
+                watcher(effective)
+        _overrides = changed
+    return effective
 
 
 def current(environ: Mapping[str, str] | None = None) -> Config:
-    """Read the settings from the environment as it is now.
-
-    A variable that is empty counts as not set.
+    """Read the settings as they are now. A variable that is empty counts as not set.
 
     Args:
-        environ: What to read; ``os.environ`` when None.
+        environ: What to read in place of ``os.environ``.
 
     Raises:
         ConfigError: A variable holds something that cannot be used; the message names it.
     """
-    env = os.environ if environ is None else environ
-    return Config(
-        cache_dir=_cache_dir(env.get(CACHE_DIR)),
-        num_threads=_num_threads(env.get(NUM_THREADS)),
-        cc=_command(CC, env.get(CC)),
-        cxx=_command(CXX, env.get(CXX)),
-    )
+    return _read(os.environ if environ is None else environ, _overrides)
 
 
-def _cache_dir(text: str | None) -> Path:
-    if not text:
-        return Path(platformdirs.user_cache_dir("radam_codegen", appauthor=False)).absolute()
-    try:
-        path = Path(text).expanduser().absolute()
-        is_other_file = path.exists() and not path.is_dir()
-    except (RuntimeError, OSError) as error:
-        raise ConfigError(f"{CACHE_DIR}={text!r} cannot be used as a path: {error}.") from error
-    if is_other_file:
-        raise ConfigError(f"{CACHE_DIR}={text!r} is a file; set it to a folder (new or existing).")
+def watch(watcher: Callable[[Config], None]) -> None:
+    """Call a function with the settings now, and whenever :func:`config` has changed them."""
+    with _lock:
+        watcher(current())
+        _watchers.append(watcher)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One field of :class:`Config`, and how to get it.
+
+    Attributes:
+        name: The field.
+        variable: The environment variable.
+        check: Turns a value, or its text, into the field's type. Its first argument is how the
+            value was given, for the message of its :class:`ConfigError`.
+        default: Makes the value where nothing is set.
+    """
+
+    name: str
+    variable: str
+    check: Callable[[str, Any], Any]
+    default: Callable[[], Any]
+
+    def read(
+        self, environ: Mapping[str, str], overrides: Mapping[str, Any] | None = None
+    ) -> tuple[Any, str]:
+        """Return the value, and where it came from.
+
+        Args:
+            environ: The environment.
+            overrides: What comes before it; None: what :func:`config` has set.
+
+        Raises:
+            ConfigError: The variable holds something that cannot be used.
+        """
+        chosen = _overrides if overrides is None else overrides
+        if self.name in chosen:
+            return chosen[self.name], "rc.config"
+        text = environ.get(self.variable, "")
+        if not text.strip():
+            return self.default(), "default"
+        return self.check(f"{self.variable}={text!r}", text), "environment"
+
+
+def _read(environ: Mapping[str, str], overrides: Mapping[str, Any]) -> Config:
+    found = {setting.name: setting.read(environ, overrides) for setting in SETTINGS}
+    values = {name: value for name, (value, _) in found.items()}
+    return Config(**values, origins={name: origin for name, (_, origin) in found.items()})
+
+
+def _default_cache_dir() -> Path:
+    import platformdirs  # where it is needed, so that importing the package imports little
+
+    return Path(platformdirs.user_cache_dir("radam_codegen", appauthor=False)).absolute()
+
+
+def _own_cpus() -> int:
+    # The CPUs that this process may use, which a container or taskset can make fewer.
+    return len(os.sched_getaffinity(0))
+
+
+def _cache_dir(given: str, value: Any) -> Path:
+    path = _path(given, value)
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{given} is a file; name a folder (new or existing).")
     return path
 
 
-def _num_threads(text: str | None) -> int:
-    if not text:
-        # The CPUs that this process may use, which a container or taskset can make fewer.
-        return len(os.sched_getaffinity(0))
+def _aot(given: str, value: Any) -> Path:
+    path = _path(given, value)
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise ConfigError(
+            f"{given} {what}; name the folder of a bundle, as `radam-codegen aot --out DIR` makes "
+            "it, or leave it unset."
+        )
+    return path
+
+
+def _path(given: str, value: Any) -> Path:
     try:
-        threads = int(text)
-    except ValueError:
-        threads = 0
+        text = os.fspath(value)
+        if not isinstance(text, str) or not text.strip() or "\0" in text:
+            raise ValueError("it is empty, or no text")
+        path = Path(text).expanduser().absolute()
+        path.exists()  # raises for some that no file system takes
+    except (TypeError, ValueError, RuntimeError, OSError) as error:
+        raise ConfigError(f"{given} cannot be used as a path: {error}.") from error
+    return path
+
+
+def _num_threads(given: str, value: Any) -> int:
+    threads = _whole(value)
     if not 1 <= threads <= _MOST_THREADS:
         raise ConfigError(
-            f"{NUM_THREADS}={text!r} is not a number of threads; set it to a whole number "
-            f"from 1 to {_MOST_THREADS}, or unset it to use all CPUs of the process."
+            f"{given} is not a number of threads; set it to a whole number from 1 to "
+            f"{_MOST_THREADS}, or unset it to use all CPUs of the process."
         )
     return threads
 
 
-def _command(variable: str, text: str | None) -> str | None:
-    if text is None or not text.strip():
-        return None
+def _cache_size(given: str, value: Any) -> int:
+    unit = 1
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d{1,18})\s*(?:([KMG])(?:iB)?)?", value.strip(), re.IGNORECASE)
+        value, letter = match.groups("") if match else ("", "")
+        unit = 1024 ** " KMG".index(letter.upper() or " ")
+    size = _whole(value) * unit
+    if size < 1:
+        raise ConfigError(
+            f"{given} is not a size; set it to a whole number of bytes above 0, or of KiB, MiB or "
+            "GiB as in 512M."
+        )
+    return size
+
+
+def _whole(value: Any) -> int:
+    """A whole number, or its text; 0 where it is something else."""
     try:
-        words = shlex.split(text)
+        if isinstance(value, bool):
+            return 0
+        return int(value) if isinstance(value, str) else operator.index(value)
+    except (TypeError, ValueError):
+        return 0
+
+
+def _seconds(given: str, value: Any) -> float:
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
+    if not 0 < seconds <= _MOST_SECONDS:
+        raise ConfigError(
+            f"{given} is not a time; set it to a number of seconds above 0, at most "
+            f"{_MOST_SECONDS:.0f}."
+        )
+    return seconds
+
+
+def _mode(given: str, value: Any) -> str:
+    if not isinstance(value, str) or value.strip() not in MODES:
+        raise ConfigError(f"{given} is no mode; set it to one of {', '.join(MODES)}.")
+    return value.strip()
+
+
+def _command(given: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{given} is not a command; give it as one text, quoted for a shell.")
+    try:
+        words = shlex.split(value)
     except ValueError as error:
         raise ConfigError(
-            f"{variable}={text!r} is not a command: {error}. Quote it as a shell would want it."
+            f"{given} is not a command: {error}. Quote it as a shell would want it."
         ) from error
     if not words or not words[0]:
-        raise ConfigError(f"{variable}={text!r} names no compiler; unset it, or name one.")
-    return text
+        raise ConfigError(f"{given} names no compiler; unset it, or name one.")
+    return value
+
+
+def _nothing() -> None:
+    return None
+
+
+#: Every setting, in the order of the documentation.
+SETTINGS = (
+    Setting("cache_dir", "RADAM_CODEGEN_CACHE_DIR", _cache_dir, _default_cache_dir),
+    Setting("cache_size", "RADAM_CODEGEN_CACHE_SIZE", _cache_size, lambda: Config.cache_size),
+    Setting("mode", "RADAM_CODEGEN_MODE", _mode, lambda: Config.mode),
+    Setting("aot", "RADAM_CODEGEN_AOT", _aot, _nothing),
+    Setting("num_threads", "RADAM_CODEGEN_NUM_THREADS", _num_threads, _own_cpus),
+    Setting("cc", "CC", _command, _nothing),
+    Setting("cxx", "CXX", _command, _nothing),
+    Setting("nvcc", "NVCC", _command, _nothing),
+    Setting(
+        "compile_timeout",
+        "RADAM_CODEGEN_COMPILE_TIMEOUT",
+        _seconds,
+        lambda: Config.compile_timeout,
+    ),
+    Setting("lock_timeout", "RADAM_CODEGEN_LOCK_TIMEOUT", _seconds, lambda: Config.lock_timeout),
+)
+
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+_lock = threading.RLock()  # a watcher may read the settings
+_overrides: Mapping[str, Any] = {}  # replaced as a whole, so that reading needs no lock
+_watchers: list[Callable[[Config], None]] = []

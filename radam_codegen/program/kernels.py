@@ -6,8 +6,8 @@ import threading
 from dataclasses import dataclass, replace
 from functools import cache
 
-from radam_codegen import config
 from radam_codegen.codegen import KernelSource, render
+from radam_codegen.config import current
 from radam_codegen.ir.launch import LaunchSpec
 from radam_codegen.ir.plan import KernelStructure
 from radam_codegen.passes import lower_structure
@@ -69,7 +69,7 @@ def _kernel(structure: KernelStructure) -> LoadedKernel:
     with structure_lock:
         if structure not in _ready:
             source = _rendered(structure)
-            built = build_kernel(source, config.current())
+            built = build_kernel(source, current())
             _ready[structure] = _Ready(
                 load_kernel(built.library), replace(source, path=built.source)
             )

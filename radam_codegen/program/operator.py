@@ -10,7 +10,7 @@ import paddle
 from paddle.base import framework
 from paddle.utils.cpp_extension import load_op_meta_info_and_register_op
 
-from radam_codegen import config
+from radam_codegen.config import current, watch
 from radam_codegen.errors import OperatorError
 from radam_codegen.runtime import OperatorLibrary, load_operator
 from radam_codegen.toolchain import PaddleInstallation, build_operator
@@ -107,10 +107,8 @@ def take_failure() -> BaseException | None:
 
 def _load() -> OperatorLibrary:
     global _callback
-    settings = config.current()
-    built = build_operator(_installation(), settings)
+    built = build_operator(_installation(), current())
     library = load_operator(built.library)
-    library.set_threads(settings.num_threads)
     # Paddle's own OpenMP runtime, where it has one: a second one would fight it for the cores.
     library.set_openmp(_paddle_dir() / "libs" / "libiomp5.so")
     if _callback is None:
@@ -122,6 +120,7 @@ def _load() -> OperatorLibrary:
         raise OperatorError(
             f"Paddle {paddle.version.full_version} refuses the operator {built.library}: {error}"
         ) from error
+    watch(lambda settings: library.set_threads(settings.num_threads))
     return library
 
 

@@ -10,7 +10,7 @@ import pytest
 from cffi import FFI
 from support.structures import CLASSES
 
-from radam_codegen import config
+from radam_codegen.config import current
 from radam_codegen.codegen import KernelSource, render
 from radam_codegen.ir.arithmetic import bfloat16_bits, bfloat16_values
 from radam_codegen.ir.plan import ClipKind, KernelStructure
@@ -61,7 +61,7 @@ class Conversions:
         source = render(lower_structure(KernelStructure(ClipKind.NONE, False, HALVES)))
         text = source.text + HARNESS
         sha256 = hashlib.sha256(text.encode()).hexdigest()
-        built = build_kernel(KernelSource("conversions", "c", text, sha256), config.current())
+        built = build_kernel(KernelSource("conversions", "c", text, sha256), current())
         self._ffi = FFI()
         self._ffi.cdef(DECLARATIONS)
         self._library = self._ffi.dlopen(str(built.library))

@@ -15,7 +15,7 @@ from support.kernel_runner import run_kernel
 from support.plans import clips, random_arrays
 from support.structures import CLASSES, SAMPLE
 
-from radam_codegen import config
+from radam_codegen.config import current
 from radam_codegen.codegen import render
 from radam_codegen.ir.group import GroupIR, Module
 from radam_codegen.ir.interpret import GroupArrays, interpret
@@ -48,7 +48,7 @@ def lowered(structure: KernelStructure) -> GroupIR:
 
 @cache
 def loaded(structure: KernelStructure) -> LoadedKernel:
-    return load_kernel(build_kernel(render(lowered(structure)), config.current()).library)
+    return load_kernel(build_kernel(render(lowered(structure)), current()).library)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -15,14 +15,14 @@ TESTS = Path(__file__).resolve().parents[1]
 RUN = """
 import hashlib, os, sys
 import numpy as np
-from radam_codegen import config
+from radam_codegen.config import current
 from radam_codegen.program import operator
 from radam_codegen.runtime import GroupNumbers, TensorNumbers, load_kernel, load_operator
 from radam_codegen.toolchain import build_kernel, build_operator
 from support.hand_written import hand_written_source
 
 threads, openmp = int(sys.argv[1]), sys.argv[2] == "openmp"
-settings = config.current()
+settings = current()
 library = load_operator(build_operator(operator._installation(), settings).library)
 library.set_threads(threads)
 if openmp:

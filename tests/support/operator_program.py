@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from radam_codegen import config
+from radam_codegen.config import current
 from radam_codegen.program.emit_ops import emit_build, emit_step
 from radam_codegen.program.operator import ensure_operator
 from radam_codegen.runtime import GroupNumbers, OperatorLibrary, TensorNumbers, load_kernel
@@ -36,7 +36,7 @@ class Registry:
         self.calls.append((key, launch))
         if self.failure is not None:
             raise self.failure
-        kernel = load_kernel(build_kernel(hand_written_source(), config.current()).library)
+        kernel = load_kernel(build_kernel(hand_written_source(), current()).library)
         numbers, tensor_numbers = self.groups[key]
         self.library.register(key, kernel, numbers, tensor_numbers)
 

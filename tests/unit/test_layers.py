@@ -192,4 +192,6 @@ def test_importing_the_package_is_cheap() -> None:
     assert {name for name in loaded if name.startswith("radam_codegen")} == {
         "radam_codegen",
         "radam_codegen._version",
+        "radam_codegen.config",
+        "radam_codegen.errors",
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from radam_codegen import config
+from radam_codegen.config import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -47,11 +47,7 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 def test_the_table_of_settings_is_complete() -> None:
     listed = set(re.findall(r"^\| `([A-Z_]+)` \|", _text(ROOT / "README.md"), re.MULTILINE))
-    assert listed == {
-        value
-        for name, value in vars(config).items()
-        if name in config.__all__ and isinstance(value, str)
-    }
+    assert listed == {setting.variable for setting in SETTINGS}
 
 
 @pytest.mark.both_irs
