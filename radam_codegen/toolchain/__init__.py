@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from radam_codegen.toolchain.abi import abi_version
 from radam_codegen.toolchain.compiler import Compiler, find_c_compiler, find_cxx_compiler
-from radam_codegen.toolchain.kernel import BuiltKernel, build_kernel
-from radam_codegen.toolchain.operator import BuiltOperator, PaddleInstallation, build_operator
+from radam_codegen.toolchain.kernel import build_kernel
+from radam_codegen.toolchain.operator import PaddleInstallation, build_operator
+from radam_codegen.toolchain.recipe import Artifact
 
 __all__ = [
-    "BuiltKernel",
-    "BuiltOperator",
+    "Artifact",
     "Compiler",
     "PaddleInstallation",
     "abi_version",

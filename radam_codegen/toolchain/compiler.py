@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import shutil
 import subprocess
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from radam_codegen.errors import CompilerNotFoundError
+from radam_codegen.toolchain.digests import file_sha256
 from radam_codegen.toolchain.process import compiler_environment
 
 __all__ = ["Compiler", "find_c_compiler", "find_cxx_compiler"]
@@ -30,6 +34,8 @@ class Compiler:
         command: The words to start it with, the first one an absolute path.
         path: The file that the first word stands for, all links followed.
         version: Its version and its target, as it prints them.
+        programs: Files of the programs that a compile runs: the driver, and whatever it starts
+            (compiler proper, assembler, linker).
         native_flags: What ``-march=native`` means on this machine, flag by flag and in the
             compiler's order; empty where the compiler does not know ``-march=native``.
     """
@@ -37,12 +43,22 @@ class Compiler:
     command: tuple[str, ...]
     path: Path
     version: str
+    programs: tuple[Path, ...]
     native_flags: tuple[str, ...]
 
-    @property
-    def identity(self) -> str:
-        """Text that changes when the compiler does."""
-        return "\n".join((str(self.path), *self.command[1:], self.version))
+    def identity(self, memo_folder: Path) -> dict[str, Any]:
+        """JSON values that change when, and only when, another compiler makes the code.
+
+        Where its files lie says nothing of what it does, so it is known by their content.
+
+        Args:
+            memo_folder: Where digests of its files are remembered; the folder of the cache.
+        """
+        return {
+            "arguments": self.command[1:],
+            "version": self.version,
+            "programs": sorted(_identity_of(path, memo_folder) for path in self.programs),
+        }
 
 
 def find_c_compiler(spec: str | None = None) -> Compiler:
@@ -112,7 +128,7 @@ def _probe(
 ) -> Compiler:
     # "-###" prints what the driver would run, and runs nothing: the version, the target, and
     # -march=native spelled out as features, all in one call of a few milliseconds.
-    asked = [*command, "-march=native", "-###", "-E", "-x", language, "/dev/null"]
+    asked = [*command, "-march=native", "-###", "-shared", "-x", language, "/dev/null"]
     answer = _ask(asked)
     native = True
     if answer is None or answer.returncode != 0:
@@ -125,7 +141,13 @@ def _probe(
             f"Set {variable} to the command of one that does."
         )
     text = answer.stderr
-    return Compiler(command, path, _version(text), _native_flags(text) if native else ())
+    return Compiler(
+        command=command,
+        path=path,
+        version=_version(text),
+        programs=_programs(path, text),
+        native_flags=_native_flags(text) if native else (),
+    )
 
 
 def _ask(command: list[str]) -> subprocess.CompletedProcess[str] | None:
@@ -155,16 +177,43 @@ def _version(text: str) -> str:
     return "\n".join(kept) if kept else text
 
 
+def _programs(driver: Path, text: str) -> tuple[Path, ...]:
+    """Find the files of the programs that ``-###`` says would run."""
+    # GCC looks into these before it looks at the path.
+    folders = re.findall(r"^COMPILER_PATH=(.*)$", text, re.M)
+    names = [words[0] for words in _command_lines(text) if words]
+    if any(Path(name).name == "collect2" for name in names):
+        names.append("ld")  # what collect2 starts
+    found = {driver}
+    for name in names:
+        program = shutil.which(name, path=folders[0]) if folders else None
+        program = program or shutil.which(name)
+        if program is not None:
+            found.add(Path(program).resolve())
+    return tuple(sorted(found))
+
+
+def _command_lines(text: str) -> Iterator[list[str]]:
+    """Commands that ``-###`` prints, word by word: the lines that begin with a space."""
+    for line in text.splitlines():
+        if line.startswith(" "):
+            with contextlib.suppress(ValueError):  # no command after all
+                yield shlex.split(line)
+
+
 def _native_flags(text: str) -> tuple[str, ...]:
     """Pick the flags that describe the CPU from the command that ``-###`` prints."""
-    for line in text.splitlines():
-        try:
-            words = shlex.split(line)
-        except ValueError:
-            continue
+    for words in _command_lines(text):
         if words and (words[0].endswith(("cc1", "cc1plus")) or "-cc1" in words):
             return tuple(_cpu_words(words[1:]))
     return ()
+
+
+def _identity_of(path: Path, memo_folder: Path) -> str:
+    try:
+        return file_sha256(path, memo_folder)
+    except OSError:  # may be run, but not read
+        return str(path)
 
 
 def _cpu_words(words: list[str]) -> list[str]:

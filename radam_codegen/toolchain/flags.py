@@ -6,6 +6,9 @@ from radam_codegen.toolchain.compiler import Compiler
 
 __all__ = ["KERNEL_FLAGS", "OPERATOR_FLAGS", "kernel_flags"]
 
+#: The same library for the same source, byte for byte: no path, no time, no chance.
+_REPRODUCIBLE = ("-g0", "-frandom-seed=radam_codegen", "-Wl,--build-id=none")
+
 #: No flag here lets a compiler change a result: results are the same to the last bit for every
 #: optimization level. -fno-math-errno and -fno-trapping-math drop what nobody reads (errno and
 #: exception flags), without which sqrt and comparisons would not vectorize.
@@ -20,6 +23,7 @@ KERNEL_FLAGS = (
     "-fno-trapping-math",
     "-Wall",
     "-Wextra",
+    *_REPRODUCIBLE,
 )
 
 #: The operator only prepares a launch, and -O1 compiles it nearly a second faster than -O2.
@@ -31,9 +35,18 @@ OPERATOR_FLAGS = (
     "-fvisibility=hidden",
     "-Wall",
     "-Wextra",
+    *_REPRODUCIBLE,
 )
 
 
-def kernel_flags(compiler: Compiler) -> tuple[str, ...]:
-    """Flags for a kernel that is to run on this machine."""
-    return (*KERNEL_FLAGS, "-march=native") if compiler.native_flags else KERNEL_FLAGS
+def kernel_flags(compiler: Compiler, cpu: str) -> tuple[str, ...]:
+    """Flags for a kernel.
+
+    Args:
+        compiler: What will take them.
+        cpu: A name that its ``-march`` takes. ``"native"`` is left out where the compiler does not
+            know it.
+    """
+    if cpu == "native" and not compiler.native_flags:
+        return KERNEL_FLAGS
+    return (*KERNEL_FLAGS, f"-march={cpu}")

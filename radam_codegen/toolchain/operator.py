@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from radam_codegen._resources import include_dir, runtime_dir
 from radam_codegen.config import Config
-from radam_codegen.errors import CompileError
-from radam_codegen.toolchain.abi import header_text
-from radam_codegen.toolchain.cache import BuildFailedError, content_key, get_or_build
-from radam_codegen.toolchain.compiler import find_cxx_compiler
-from radam_codegen.toolchain.diagnosis import describe_failure
+from radam_codegen.toolchain.abi import abi_version, header_text
+from radam_codegen.toolchain.compiler import Compiler, find_cxx_compiler
 from radam_codegen.toolchain.flags import OPERATOR_FLAGS
-from radam_codegen.toolchain.process import run_logged
+from radam_codegen.toolchain.recipe import Artifact, Recipe, obtain
 
-__all__ = ["BuiltOperator", "PaddleInstallation", "build_operator"]
+__all__ = ["PaddleInstallation", "build_operator", "operator_recipe"]
 
-_SOURCE = "operator.cc"
-_LIBRARY = "operator.so"
-_LOG = "compiler.log"
 _HEADERS = ("kernel.h", "launcher.h", "operator.h")
 
 
@@ -41,18 +33,7 @@ class PaddleInstallation:
     libraries: tuple[Path, ...]
 
 
-@dataclass(frozen=True)
-class BuiltOperator:
-    """The compiled operator in the cache; attributes as in ``BuiltKernel``."""
-
-    key: str
-    library: Path
-    source: Path
-    log: Path
-    compiled: bool
-
-
-def build_operator(paddle: PaddleInstallation, config: Config) -> BuiltOperator:
+def build_operator(paddle: PaddleInstallation, config: Config) -> Artifact:
     """Compile the operator for a Paddle, unless the cache has it. Takes about three seconds.
 
     Raises:
@@ -60,57 +41,68 @@ def build_operator(paddle: PaddleInstallation, config: Config) -> BuiltOperator:
         CompileError: The compiler refused the source; its log is kept.
     """
     compiler = find_cxx_compiler(config.cxx)
-    text = (runtime_dir() / _SOURCE).read_text(encoding="utf-8")
+    return obtain(operator_recipe(paddle, compiler, config.cache_dir), config)
+
+
+def operator_recipe(paddle: PaddleInstallation, compiler: Compiler, memo_folder: Path) -> Recipe:
+    """How the operator is compiled for a Paddle.
+
+    Args:
+        paddle: For what.
+        compiler: By what.
+        memo_folder: Where digests of the compiler's files are remembered; the folder of the cache.
+    """
     # Libraries are linked by name: the process that loads the operator has loaded them already.
     link = tuple(
         word
         for library in paddle.libraries
         for word in (f"-L{library.parent}", f"-l:{library.name}")
     )
-    key = content_key(
-        {
-            "kind": "operator",
-            "source": text,
-            "headers": [header_text(name) for name in _HEADERS],
-            "paddle": paddle.version,
-            "libraries": [library.name for library in paddle.libraries],
-            "compiler": compiler.identity,
-            "flags": OPERATOR_FLAGS,
-            "machine": platform.machine(),
-        }
+    # Paddle's headers put the names of their files into messages: the same on every machine.
+    prefixes = tuple(
+        f"-ffile-prefix-map={folder}={name}"
+        for name, folder in (
+            ("radam_codegen/include", include_dir()),
+            *(("paddle/include", folder) for folder in reversed(paddle.include_dirs)),
+        )
     )
     command = (
         *compiler.command,
         *OPERATOR_FLAGS,
+        *prefixes,
         "-I",
         str(include_dir()),
         *(word for folder in paddle.include_dirs for word in ("-isystem", str(folder))),
-        _SOURCE,
+        "operator.cc",
         "-o",
-        _LIBRARY,
+        "operator.so",
         *link,
         "-ldl",
         "-pthread",
         "-Wl,--no-undefined",
     )
-
-    def build(folder: Path) -> Mapping[str, Any]:
-        (folder / _SOURCE).write_text(text, encoding="utf-8")
-        if run_logged(command, cwd=folder, log=folder / _LOG) != 0:
-            raise BuildFailedError(command)
-        return {"paddle": paddle.version, "compiler": compiler.identity, "command": command}
-
-    try:
-        entry = get_or_build(config.cache_dir, "operators", key, build)
-    except BuildFailedError as failure:
-        raise CompileError(
-            describe_failure(
-                f"The operator for Paddle {paddle.version}",
-                failure.command,
-                failure.folder / _LOG,
-                failure.folder / _SOURCE,
-                "It wants a compiler that knows C++17; set CXX to the command of one.",
-            )
-        ) from None
-    folder = entry.folder
-    return BuiltOperator(key, folder / _LIBRARY, folder / _SOURCE, folder / _LOG, entry.built)
+    return Recipe(
+        kind="operators",
+        title=f"The operator for Paddle {paddle.version}",
+        source="operator.cc",
+        text=(runtime_dir() / "operator.cc").read_text(encoding="utf-8"),
+        library="operator.so",
+        command=command,
+        shape={
+            "headers": [header_text(name) for name in _HEADERS],
+            "paddle": paddle.version,
+            "libraries": [library.name for library in paddle.libraries],
+            "compiler": compiler.identity(memo_folder),
+            "flags": OPERATOR_FLAGS,
+            "machine": platform.machine(),
+            "libc": platform.libc_ver(),
+        },
+        facts={
+            "paddle": paddle.version,
+            "abi": abi_version(),
+            "compiler": compiler.version,
+            "command": command,
+            "machine": platform.machine(),
+        },
+        advice="It wants a compiler that knows C++17; set CXX to the command of one.",
+    )

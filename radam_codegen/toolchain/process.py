@@ -11,9 +11,27 @@ from pathlib import Path
 __all__ = ["compiler_environment", "run_logged"]
 
 
+#: What would reach into a library past its key: headers found before ours, a run path, a date; or
+#: would have the compiler write files that nobody asked for.
+_KEPT_FROM_COMPILERS = frozenset(
+    {
+        "CPATH",
+        "C_INCLUDE_PATH",
+        "CPLUS_INCLUDE_PATH",
+        "DEPENDENCIES_OUTPUT",
+        "LD_RUN_PATH",
+        "SOURCE_DATE_EPOCH",
+        "SUNPRO_DEPENDENCIES",
+    }
+)
+
+
 def compiler_environment() -> dict[str, str]:
-    """Environment for a compiler: the process's own, but with messages in English."""
-    env = dict(os.environ)
+    """Environment for a compiler: the process's own, with messages in English.
+
+    Variables that would change what it makes are left out: they are in no key.
+    """
+    env = {name: text for name, text in os.environ.items() if name not in _KEPT_FROM_COMPILERS}
     env["LC_ALL"] = "C"
     return env
 

@@ -1,0 +1,111 @@
+"""How a library is made: everything that shapes it, its key, and the making."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from radam_codegen.config import Config
+from radam_codegen.errors import CompileError
+from radam_codegen.toolchain.cache import BuildFailedError, content_key, get_or_build
+from radam_codegen.toolchain.diagnosis import describe_failure
+from radam_codegen.toolchain.process import run_logged
+
+__all__ = ["LOG", "Artifact", "Recipe", "obtain"]
+
+#: Name of the file that holds the compiler's command and output.
+LOG = "compiler.log"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A library that was compiled, now or earlier, in a folder with all that it came from.
+
+    Attributes:
+        key: Hash of everything that shaped it.
+        library: The shared library.
+        source: The source it was compiled from.
+        log: What the compiler said, with its command.
+        compiled: Whether this call compiled it, rather than finding it.
+    """
+
+    key: str
+    library: Path
+    source: Path
+    log: Path
+    compiled: bool
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one library is made.
+
+    Attributes:
+        kind: Folder of the cache for libraries of this kind: ``"kernels"`` or ``"operators"``.
+        title: What it is, to begin a message with.
+        source: Name of the file that is compiled.
+        text: Its content.
+        library: Name of the file that the compiler makes.
+        command: The compiler's command; it runs in a folder that holds the source.
+        shape: JSON values: everything that shapes the library's bytes, and nothing else.
+        facts: JSON values: what the manifest says about the build.
+        advice: What to do when the compiler refuses the source.
+    """
+
+    kind: str
+    title: str
+    source: str
+    text: str
+    library: str
+    command: tuple[str, ...]
+    shape: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    advice: str
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Key of the library: the same for the same bytes, wherever and whenever it is made."""
+        return content_key({"kind": self.kind, "source": self.text, **self.shape})
+
+    def build(self, folder: Path) -> Mapping[str, Any]:
+        """Make the library in a folder, and return what its manifest says about the build.
+
+        Raises:
+            BuildFailedError: The compiler refused the source.
+            OSError: The compiler cannot be started, or the folder cannot be written.
+        """
+        (folder / self.source).write_text(self.text, encoding="utf-8")
+        if run_logged(self.command, cwd=folder, log=folder / LOG) != 0:
+            raise BuildFailedError(self.command)
+        return self.facts
+
+    def artifact(self, folder: Path, *, compiled: bool) -> Artifact:
+        """The library in the folder that it was made in."""
+        return Artifact(
+            self.key, folder / self.library, folder / self.source, folder / LOG, compiled
+        )
+
+
+def obtain(recipe: Recipe, config: Config) -> Artifact:
+    """Find the library in the cache, or make it there.
+
+    Raises:
+        CompileError: The compiler refused the source; its log is kept.
+        ArtifactError: Neither the cache nor a temporary folder can be written.
+    """
+    try:
+        entry = get_or_build(config.cache_dir, recipe.kind, recipe.key, recipe.build)
+    except BuildFailedError as failure:
+        raise CompileError(
+            describe_failure(
+                recipe.title,
+                failure.command,
+                failure.folder / LOG,
+                failure.folder / recipe.source,
+                recipe.advice,
+            )
+        ) from None
+    return recipe.artifact(entry.folder, compiled=entry.built)
