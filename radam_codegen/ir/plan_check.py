@@ -20,6 +20,8 @@ __all__ = ["check_plan"]
 
 #: Elements are counted in int64.
 _MAX_NUMEL = 2**63 - 1
+#: Longest piece of a name that a message repeats.
+_MAX_SHOWN = 200
 
 _PARAM_DTYPES = (DType.FLOAT64, DType.FLOAT32, DType.BFLOAT16, DType.FLOAT16)
 _MASTER_DTYPES = (DType.BFLOAT16, DType.FLOAT16)
@@ -34,15 +36,20 @@ def check_plan(plan: UpdatePlan) -> None:
     for index, group in enumerate(plan.groups):
         _check_group(index, group)
         for tensor in group.tensors:
-            _check_tensor(f"group {index}, parameter {tensor.name!r}", tensor)
+            _check_tensor(f"group {index}, parameter {_shown(tensor.name)}", tensor)
             if tensor.name in group_of:
                 first = group_of[tensor.name]
                 where = f"twice in group {index}" if first == index else f"by group {first} too"
                 raise PlanError(
-                    f"group {index}: parameter {tensor.name!r} is claimed {where}; "
+                    f"group {index}: parameter {_shown(tensor.name)} is claimed {where}; "
                     "a parameter can be updated only once per step"
                 )
             group_of[tensor.name] = index
+
+
+def _shown(name: str) -> str:
+    """A name on one line, and not without end."""
+    return repr(name if len(name) <= _MAX_SHOWN else f"{name[:_MAX_SHOWN]}...")
 
 
 def _check_group(index: int, group: GroupPlan) -> None:

@@ -1,0 +1,163 @@
+"""Documents from anywhere: read as what we write, or refused in one line that names the place."""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Callable
+
+import pytest
+from hypothesis import given
+from support.hostile import STRINGS, broken_texts, mutated
+from support.plans import update_plans
+
+from radam_codegen.codegen import render
+from radam_codegen.errors import PlanError
+from radam_codegen.ir.dtypes import DType
+from radam_codegen.ir.launch import LaunchSpec
+from radam_codegen.ir.plan import (
+    Clip,
+    ClipKind,
+    Decay,
+    DecayKind,
+    GroupPlan,
+    KernelStructure,
+    TensorPlan,
+    UpdatePlan,
+)
+from radam_codegen.ir.structure_name import structure_from_name
+from radam_codegen.passes import lower_structure
+
+F64, F32, BF16, F16 = DType.FLOAT64, DType.FLOAT32, DType.BFLOAT16, DType.FLOAT16
+
+PLAN = UpdatePlan(
+    (
+        GroupPlan((TensorPlan("linear_0.w_0", (3, 4), F32, F32, F32),)),
+        GroupPlan(
+            (
+                TensorPlan("a", (), F32, F32, F32, decay=Decay(DecayKind.L2, 0.0, True)),
+                TensorPlan("b", (7,), BF16, F32, F32, True, 0.5, need_clip=False),
+                TensorPlan("c", (7,), BF16, F32, F32, True, 0.5, need_clip=False),
+                TensorPlan("d", (0, 2), F16, F16, F32, decay=Decay(DecayKind.L1, 1e-4)),
+                TensorPlan("*/{{ 7 * 7 }}", (2,), F64, F64, F64),
+            ),
+            beta1=0.8,
+            epsilon=1e-6,
+            clip=Clip(ClipKind.VALUE, 1.0, -0.5),
+            skip=True,
+        ),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader of documents, and good ones of its kind."""
+
+    read: Callable[[str], Any]
+    write: Callable[[Any], str]
+    structures: Callable[[Any], list[KernelStructure]]
+    seeds: tuple[str, ...]
+    #: Beginnings of messages: each names a place.
+    places: str
+
+
+READERS = {
+    "plan": Reader(
+        UpdatePlan.from_json,
+        UpdatePlan.to_json,
+        lambda plan: [group.structure for group in plan.groups],
+        (PLAN.to_json(), UpdatePlan(PLAN.groups[:1]).to_json()),
+        r"(document|format|version|layout|groups|group \d+|the text)\b",
+    ),
+    "launch": Reader(
+        LaunchSpec.from_text,
+        LaunchSpec.to_text,
+        lambda launch: [launch.structure],
+        tuple(LaunchSpec.from_group(group).to_text() for group in PLAN.groups),
+        r"the 'launch' attribute of a radam_codegen operator cannot be read: "
+        r"(document|version|clip|skip|classes|numbers|tensors|group 0|the text)\b",
+    ),
+}
+
+readers = pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+
+
+@cache
+def check_code(structure: KernelStructure) -> None:
+    """What was read shapes no code but that of a structure that we know."""
+    known = structure_from_name(structure.name)
+    assert known == structure
+    # The types too: 1 is equal to True, and is not what a template prints.
+    assert repr(known) == repr(structure)
+    text = render(lower_structure(structure)).text
+    assert text == render(lower_structure(known)).text
+    assert text.isascii()
+
+
+def accepted(reader: Reader, text: str) -> bool:
+    """Whether a text is read; fails where it is neither read well nor refused well."""
+    try:
+        found = reader.read(text)
+    except PlanError as error:
+        message = str(error)
+        assert re.match(reader.places, message), message[:200]
+        assert message.isprintable(), ascii(message[:200])
+        assert len(message) < 1000, message[:200]
+        return False
+    written = reader.write(found)
+    assert reader.read(written) == found
+    assert reader.write(reader.read(written)) == written
+    for structure in reader.structures(found):
+        check_code(structure)
+    shown = str(found)
+    assert all(line.isprintable() for line in shown.splitlines())
+    assert shown.encode("utf-8")
+    return True
+
+
+@readers
+@pytest.mark.parametrize("seed", range(4))
+def test_mutated_documents(reader: Reader, seed: int) -> None:
+    generator = random.Random(seed)
+    outcomes = [
+        accepted(reader, mutated(generator.choice(reader.seeds), generator)) for _ in range(1500)
+    ]
+    # Were all refused, or all read, the changes would show nothing.
+    assert 50 < sum(outcomes) < 1400
+
+
+@readers
+def test_broken_texts(reader: Reader) -> None:
+    outcomes = [accepted(reader, text) for seed in reader.seeds for text in broken_texts(seed)]
+    # A whole document is among the rests, once each.
+    assert sum(outcomes) == len(reader.seeds)
+
+
+@given(update_plans())
+def test_launches_read_back_equal(plan: UpdatePlan) -> None:
+    for group in plan.groups:
+        spec = LaunchSpec.from_group(group)
+        assert LaunchSpec.from_text(spec.to_text()) == spec
+
+
+@pytest.mark.parametrize("count", [10**6 + 1, 10**9, 2**63, 10**30])
+def test_a_launch_of_too_many_tensors_takes_no_memory(count: int) -> None:
+    one = "[1,1.0,0.0,true,0]"
+    text = READERS["launch"].seeds[0]
+    assert one in text
+    with pytest.raises(PlanError, match=r"tensors\[0\]\[0\]: must be from 1 to 1000000, not "):
+        LaunchSpec.from_text(text.replace(one, one.replace("1", str(count), 1)))
+    many = ",".join([f"[1000000,{rate}.0,0.0,true,0]" for rate in range(1000)])
+    with pytest.raises(PlanError, match="tensors: are more than the 1000000 of any launch"):
+        LaunchSpec.from_text(text.replace(one, many))
+
+
+@pytest.mark.parametrize("name", STRINGS, ids=ascii)
+def test_names_reach_no_code(name: str) -> None:
+    tensor = TensorPlan(name or "-", (2,), F32, F32, F32)
+    plan = UpdatePlan((GroupPlan((tensor,)),))
+    assert accepted(READERS["plan"], plan.to_json())
+    assert plan.groups[0].structure == UpdatePlan(PLAN.groups[:1]).groups[0].structure
