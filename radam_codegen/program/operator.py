@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import Any, Callable
 
 import paddle
@@ -12,8 +11,9 @@ from paddle.utils.cpp_extension import load_op_meta_info_and_register_op
 
 from radam_codegen.config import current, watch
 from radam_codegen.errors import OperatorError
+from radam_codegen.program.installation import installed_paddle, openmp_path
 from radam_codegen.runtime import OperatorLibrary, load_operator
-from radam_codegen.toolchain import PaddleInstallation, build_operator
+from radam_codegen.toolchain import build_operator
 
 __all__ = [
     "BUILD_OP",
@@ -107,10 +107,10 @@ def take_failure() -> BaseException | None:
 
 def _load() -> OperatorLibrary:
     global _callback
-    built = build_operator(_installation(), current())
+    built = build_operator(installed_paddle(), current())
     library = load_operator(built.library)
     # Paddle's own OpenMP runtime, where it has one: a second one would fight it for the cores.
-    library.set_openmp(_paddle_dir() / "libs" / "libiomp5.so")
+    library.set_openmp(openmp_path())
     if _callback is None:
         _callback = library.ffi.callback("radam_operator_builder", _build)
     library.library.radam_operator_set_builder(_callback)
@@ -150,16 +150,3 @@ def _cut(text: str, size: int) -> bytes:
     """The text in UTF-8, at most so many bytes, with no character cut in two."""
     cut = text.encode("utf-8", "replace")[:size]
     return cut.decode("utf-8", "ignore").encode("utf-8")
-
-
-def _paddle_dir() -> Path:
-    return Path(paddle.__file__).resolve().parent
-
-
-def _installation() -> PaddleInstallation:
-    root = _paddle_dir()
-    return PaddleInstallation(
-        version=f"{paddle.version.full_version} ({paddle.version.commit})",
-        include_dirs=(root / "include", root / "include" / "third_party"),
-        libraries=(root / "libs" / "libphi_core.so", root / "libs" / "libcommon.so"),
-    )

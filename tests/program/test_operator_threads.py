@@ -16,17 +16,17 @@ RUN = """
 import hashlib, os, sys
 import numpy as np
 from radam_codegen.config import current
-from radam_codegen.program import operator
+from radam_codegen.program.installation import installed_paddle, openmp_path
 from radam_codegen.runtime import GroupNumbers, TensorNumbers, load_kernel, load_operator
 from radam_codegen.toolchain import build_kernel, build_operator
 from support.hand_written import hand_written_source
 
 threads, openmp = int(sys.argv[1]), sys.argv[2] == "openmp"
 settings = current()
-library = load_operator(build_operator(operator._installation(), settings).library)
+library = load_operator(build_operator(installed_paddle(), settings).library)
 library.set_threads(threads)
 if openmp:
-    assert library.set_openmp(operator._paddle_dir() / "libs" / "libiomp5.so")
+    assert library.set_openmp(openmp_path())
 kernel = load_kernel(build_kernel(hand_written_source(), settings).library)
 sizes = [100_000, 0, 3, 70_001]
 library.register(

@@ -1,0 +1,30 @@
+"""The Paddle that is installed here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import paddle
+
+from radam_codegen.toolchain import PaddleInstallation
+
+__all__ = ["installed_paddle", "openmp_path"]
+
+
+def installed_paddle() -> PaddleInstallation:
+    """What the operator is built for and linked with."""
+    root = _folder()
+    return PaddleInstallation(
+        version=f"{paddle.version.full_version} ({paddle.version.commit})",
+        include_dirs=(root / "include", root / "include" / "third_party"),
+        libraries=(root / "libs" / "libphi_core.so", root / "libs" / "libcommon.so"),
+    )
+
+
+def openmp_path() -> Path:
+    """Paddle's own OpenMP runtime; the file is missing where it brings none."""
+    return _folder() / "libs" / "libiomp5.so"
+
+
+def _folder() -> Path:
+    return Path(paddle.__file__).resolve().parent
