@@ -15,8 +15,8 @@ from support.kernel_runner import run_kernel
 from support.plans import clips, random_arrays
 from support.structures import CLASSES, SAMPLE
 
-from radam_codegen.config import current
 from radam_codegen.codegen import render
+from radam_codegen.config import current
 from radam_codegen.ir.group import GroupIR, Module
 from radam_codegen.ir.interpret import GroupArrays, interpret
 from radam_codegen.ir.plan import (
@@ -111,6 +111,50 @@ def check(
     actual = run_kernel(loaded(structure), structure, group, arrays, lr, found_inf, seed)
     assert_bitwise(plan, [actual], expected)
     return actual
+
+
+#: Numbers that a plan may have, and that nobody gives an optimizer in earnest.
+EDGES = (0.0, 5e-324, 2.3e-308, 1e-45, 1e-30, 0.5, 1.0, 3.5e38, 1e300, 1.7976931348623157e308)
+
+
+@st.composite
+def extreme_groups(draw: st.DrawFn) -> tuple[KernelStructure, GroupPlan]:
+    structure, group = draw(groups())
+    edge = st.sampled_from(EDGES)
+    beta = st.sampled_from((0.0, 5e-324, 1e-30, 0.5, 1 - 2**-53))
+    bound = draw(edge.filter(bool))
+    clip = {
+        ClipKind.NONE: Clip(),
+        ClipKind.VALUE: Clip(ClipKind.VALUE, bound, draw(st.sampled_from((-bound, -0.0, bound)))),
+    }.get(structure.clip, Clip(structure.clip, bound))
+    changed = tuple(
+        replace(
+            each,
+            shape=(draw(st.integers(0, 70)),),
+            decay=decay_of(each.tensor_class, draw(edge)),
+            lr_scale=draw(edge) * draw(st.sampled_from((1, -1))),
+        )
+        for each in group.tensors
+    )
+    return structure, GroupPlan(changed, draw(beta), draw(beta), draw(edge), clip, structure.skip)
+
+
+@given(
+    extreme_groups(),
+    st.integers(0, 2**32 - 1),
+    st.booleans(),
+    st.sampled_from((*EDGES, -1.0, np.inf, -np.inf, np.nan)),
+)
+@settings(deadline=None, max_examples=100)
+def test_numbers_at_the_edge(
+    case: tuple[KernelStructure, GroupPlan], seed: int, special: bool, lr: float
+) -> None:
+    structure, group = case
+    plan = UpdatePlan((group,))
+    assert UpdatePlan.from_json(plan.to_json()) == plan
+    (arrays,) = random_arrays(plan, seed, None, special)
+    for number in range(2):
+        arrays = check(structure, group, arrays, lr, seed=seed + number)
 
 
 @given(
