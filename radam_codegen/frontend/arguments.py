@@ -39,6 +39,7 @@ def as_number(name: str, value: Any) -> float:
 
     Raises:
         ArgumentTypeError: it is something else.
+        ArgumentError: it is an integer that no float64 is near to.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         item = getattr(value, "item", None)
@@ -57,7 +58,13 @@ def as_number(name: str, value: Any) -> float:
                 f"'{name}' must be a number whose value is known now, got {value!r}; a variable of "
                 "a static program has no value yet"
             ) from error
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ArgumentError(
+            f"'{name}' must be a number that a float64 can hold, got an integer of "
+            f"{value.bit_length()} bits"
+        ) from None
 
 
 def is_variable(value: Any) -> bool:
