@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from radam_codegen.optimizer import RAdam as RAdam
     from radam_codegen.program import prune as prune
     from radam_codegen.program.loading import load_operator as load_operator
+    from radam_codegen.tools.verify.run import verify as verify
 
 #: Public name: the module that defines it.
 _HOME = {
@@ -30,6 +31,7 @@ _HOME = {
     "include_dir": "radam_codegen._resources",
     "load_operator": "radam_codegen.program.loading",
     "prune": "radam_codegen.program",
+    "verify": "radam_codegen.tools.verify.run",
 }
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "include_dir",
     "load_operator",
     "prune",
+    "verify",
 ]
 
 

@@ -18,6 +18,7 @@ __all__ = ["main"]
 #: Command: the module that defines it under the same name, and its line in the overview.
 _COMMANDS = {
     "demo": ("demo", "Train a small network with both optimizers, and compare."),
+    "verify": ("verify", "Check that compiled files are what their plans make."),
 }
 
 

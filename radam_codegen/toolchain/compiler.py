@@ -33,7 +33,7 @@ class Compiler:
     Attributes:
         command: The words to start it with, the first one an absolute path.
         path: The file that the first word stands for, all links followed.
-        version: Its version and its target, as it prints them.
+        version: Its version, in the first line, and its target, as it prints them.
         programs: Files of the programs that a compile runs: the driver, and whatever it starts
             (compiler proper, assembler, linker).
         native_flags: What ``-march=native`` means on this machine, flag by flag and in the
@@ -167,13 +167,10 @@ def _ask(command: list[str]) -> subprocess.CompletedProcess[str] | None:
 
 
 def _version(text: str) -> str:
-    """Pick the lines that name the version and the target from what ``-###`` prints."""
+    """Pick the lines that name the version, which comes first, and the target."""
     lines = [line.strip() for line in text.splitlines()]
-    kept = [
-        line
-        for line in lines
-        if re.search(r"\bversion \d", line) or line.startswith(("Target:", "Configured with:"))
-    ]
+    kept = [line for line in lines if re.search(r"\bversion \d", line)]
+    kept += [line for line in lines if line.startswith(("Target:", "Configured with:"))]
     return "\n".join(kept) if kept else text
 
 

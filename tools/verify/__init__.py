@@ -1,0 +1,1 @@
+"""Verification: that compiled files are what this project makes of their plans."""
