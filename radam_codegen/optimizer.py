@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import compress
 from operator import attrgetter
 from typing import Any
 
 import paddle
 from paddle.base import core, framework
+from paddle.base.dygraph.base import in_to_static_mode
 from paddle.optimizer import Optimizer
 from paddle.optimizer.lr import LRScheduler
 
 from radam_codegen.codegen import KernelSource
+from radam_codegen.config import current
 from radam_codegen.errors import ArgumentError, ProgramError, UnsupportedError
 from radam_codegen.frontend.arguments import (
     check_beta,
@@ -31,6 +33,8 @@ from radam_codegen.program import checkpoint, kernels
 from radam_codegen.program.append_update import append_update
 from radam_codegen.program.checkpoint_copy import copied_state, restore_state
 from radam_codegen.program.dygraph import DygraphStepper
+from radam_codegen.program.executor_hook import install_executor_hook
+from radam_codegen.program.native import native_rules
 from radam_codegen.program.shared_parameters import merge_shared
 from radam_codegen.program.state import StateMaker
 from radam_codegen.program.transaction import building, in_current_block, restored_on_failure
@@ -42,10 +46,11 @@ _NO_TRACING = (
     "operators: trace the forward pass alone and call step() in dynamic graph, or build a static "
     "program"
 )
-_TARGETS = ("auto", "c")
+_TARGETS = ("auto", "c", "native")
+_LISTED = ", ".join(_TARGETS)
 
 
-class RAdam(Optimizer):  # type: ignore[misc]
+class RAdam(paddle.optimizer.RAdam):  # type: ignore[misc]
     r"""RAdam as one fused, generated kernel per parameter group.
 
     Takes what :class:`paddle.optimizer.RAdam` takes, and means the same by it:
@@ -81,12 +86,17 @@ class RAdam(Optimizer):  # type: ignore[misc]
         decoupled_weight_decay: multiply parameters by ``1 - learning_rate * weight_decay`` before
             the update, instead of adding a term to the gradient, as ``torch.optim.RAdam`` does
             under the same name. A parameter's own regularizer is added to its gradient as ever.
-        target: ``"c"`` (compiled for this CPU), or ``"auto"``, which is the same on a CPU.
+        target: ``"c"`` (compiled for this CPU), ``"auto"``, which is the same on a CPU, or
+            ``"native"``: Paddle's own operators instead of a generated kernel, in this optimizer
+            from now on. Mode ``off``, as it is set when the optimizer is constructed, makes every
+            target that.
 
     Raises:
         ArgumentError: a number is out of range, a group lacks ``params``, or a parameter stands in
             two groups. It is a ``ValueError``.
         ArgumentTypeError: an argument has the wrong type. It is a ``TypeError``.
+        UnsupportedError: Paddle's own operators are wanted and cannot do what the arguments say.
+        ConfigError: an environment variable holds something that cannot be used.
 
     Examples:
         >>> import numpy as np
@@ -139,22 +149,41 @@ class RAdam(Optimizer):  # type: ignore[misc]
             weight_decay=check_decay("weight_decay", weight_decay),
             decoupled=check_decoupled(decoupled_weight_decay, weight_decay, listed),
         )
+        if target == "cuda":
+            raise UnsupportedError("target='cuda' is not there yet; there are " + _LISTED)
         if target not in _TARGETS:
-            raise ArgumentError(f"there is no target {target!r}; there are {', '.join(_TARGETS)}")
+            raise ArgumentError(f"there is no target {target!r}; there are {_LISTED}")
         self._groups = Groups(listed, defaults)
         # The base class reads types from the parameters, which names have none of.
         members = self._groups.members
         named = members is not None and any(isinstance(each, str) for each in members)
-        super().__init__(
-            learning_rate=learning_rate,
-            parameters=None if named else members,
-            weight_decay=defaults.weight_decay,
-            grad_clip=defaults.grad_clip,
-            name=name,
-        )
-        self._parameter_list = members
-        self.type = "radam_codegen"
-        self._multi_precision = check_flag("multi_precision", multi_precision)
+        check_flag("multi_precision", multi_precision)
+        common = {
+            "learning_rate": learning_rate,
+            "weight_decay": defaults.weight_decay,
+            "grad_clip": defaults.grad_clip,
+            "name": name,
+        }
+        self._native = native_rules(target, current())
+        if self._native is not None:
+            grouped = any(isinstance(each, Mapping) for each in listed or ())
+            self._native.check_arguments(
+                self._groups, multi_precision=multi_precision, grouped=grouped
+            )
+            super().__init__(
+                **common,
+                parameters=None if named else listed if grouped else members,
+                beta1=defaults.beta1,
+                beta2=defaults.beta2,
+                epsilon=defaults.epsilon,
+            )
+            if named:
+                self._parameter_list = members
+        else:
+            Optimizer.__init__(self, **common, parameters=None if named else members)
+            self._parameter_list = members
+            self.type = "radam_codegen"
+        self._multi_precision = multi_precision
         self._plan: UpdatePlan | None = None
         self._state = StateMaker(self)
         self._stepper = DygraphStepper()
@@ -164,17 +193,21 @@ class RAdam(Optimizer):  # type: ignore[misc]
         """What the last ``minimize``, ``apply_gradients`` or ``step`` planned.
 
         Raises:
-            ProgramError: none of them has been called.
+            ProgramError: none of them has been called, or Paddle's own operators are used.
         """
+        if self._native is not None:
+            raise self._native.no_plan()
         if self._plan is None:
             raise ProgramError("there is no plan yet: call minimize() or step() first")
         return self._plan
 
     def sources(self) -> list[KernelSource]:
-        """Return the source of each of the plan's kernels.
+        """Return the source of each of the plan's kernels: none where Paddle's operators are used.
 
         ``path`` is where it lies once the startup program has run, None before.
         """
+        if self._native is not None:
+            return []
         structures = dict.fromkeys(group.structure for group in self.plan.groups)
         return [kernels.source_of(structure) for structure in structures]
 
@@ -208,9 +241,16 @@ class RAdam(Optimizer):  # type: ignore[misc]
 
         Both programs are as before when this raises.
         """
-        if paddle.base.dygraph.base.in_to_static_mode():
+        traced, dynamic = in_to_static_mode(), framework.in_dygraph_mode()
+        if self._native is not None and (traced or dynamic):
+            with self._native.explained():
+                result: tuple[list[Any], list[tuple[Any, Any]]] = super().minimize(
+                    loss, startup_program, parameters, no_grad_set
+                )
+            return result
+        if traced:
             raise UnsupportedError(_NO_TRACING)
-        if framework.in_dygraph_mode():
+        if dynamic:
             params_grads = self.backward(loss, parameters=parameters, no_grad_set=no_grad_set)
             return self.apply_gradients(params_grads), params_grads
         program = loss.block.program
@@ -218,13 +258,17 @@ class RAdam(Optimizer):  # type: ignore[misc]
         chosen = select_parameters(loss, parameters or self._parameter_list, no_grad_set)
         if not chosen.parameters:
             return [], []
-        with restored_on_failure(program, startup), building(program, startup):
+        memory = (self._accumulators, self._learning_rate_map)
+        undone = restored_on_failure(program, startup, mappings=memory)
+        with undone, building(program, startup):
             params_grads = self.backward(
                 in_current_block(loss),
                 startup,
                 parameters=chosen.parameters,
                 no_grad_set=chosen.no_grad_set,
             )
+            if self._native is not None:
+                return self._apply_optimize(loss, startup, params_grads), params_grads
             if framework.in_pir_mode():
                 params_grads = merge_shared(params_grads)
             optimize_ops = self.apply_gradients(params_grads)
@@ -239,6 +283,9 @@ class RAdam(Optimizer):  # type: ignore[misc]
         Returns:
             The operators that do the update, one per group; none in dynamic graph.
         """
+        if self._native is not None:
+            native = super().apply_gradients
+            return self._natively(params_grads, lambda: native(params_grads))
         if framework.in_dygraph_mode():
             self._step([param for param, _ in params_grads], [grad for _, grad in params_grads])
             return []
@@ -256,12 +303,17 @@ class RAdam(Optimizer):  # type: ignore[misc]
             UnsupportedError: a gradient is sparse or a type has no kernel; nothing was updated.
                 Also inside of ``paddle.jit.to_static``.
         """
-        if paddle.base.dygraph.base.in_to_static_mode():
+        traced = in_to_static_mode()
+        if traced and self._native is None:
             raise UnsupportedError(_NO_TRACING)
-        if not framework.in_dygraph_mode():
+        if not framework.in_dygraph_mode() and not traced:
             raise ProgramError(
                 "step() is for dynamic graph; in static mode call minimize() and run the program"
             )
+        if self._native is not None:
+            with self._native.explained():
+                super().step()
+            return
         params = self._groups.members or ()
         self._step(params, _gradients(params))
 
@@ -300,6 +352,8 @@ class RAdam(Optimizer):  # type: ignore[misc]
         Raises:
             ProgramError: the startup program has not run in this scope.
         """
+        if self._native is not None:
+            return dict(super().state_dict())
         return checkpoint.state_dict(self, scope)
 
     def set_state_dict(self, state_dict: Mapping[str, Any], *, scope: Any = None) -> None:
@@ -319,6 +373,11 @@ class RAdam(Optimizer):  # type: ignore[misc]
                 it was.
             ProgramError: in static mode, ``minimize`` has not been called.
         """
+        if self._native is not None:
+            self._native.check_checkpoint(state_dict)
+            with self._native.explained():
+                super().set_state_dict(state_dict)
+            return
         checkpoint.set_state_dict(self, state_dict, scope)
         self._stepper = DygraphStepper()
 
@@ -337,13 +396,18 @@ class RAdam(Optimizer):  # type: ignore[misc]
         Raises:
             ProgramError: the startup program has not run in this scope.
         """
+        if self._native is not None:
+            return dict(super().state_dict())
         return checkpoint.native_state_dict(self, scope)
 
     def __getstate__(self) -> dict[str, Any]:
-        return copied_state(self)
+        return copied_state(self) if self._native is None else dict(vars(self))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        restore_state(self, state)
+        if state["_native"] is None:
+            restore_state(self, state)
+        else:
+            self.__dict__.update(state)
 
     def _apply_optimize(
         self,
@@ -352,12 +416,29 @@ class RAdam(Optimizer):  # type: ignore[misc]
         params_grads: Any,
         param_group_idx: int = 0,
     ) -> list[Any]:
+        native = super()._apply_optimize
         if framework.in_dygraph_mode():
+            if self._native is not None:
+                return self._natively(
+                    params_grads,
+                    lambda: native(loss, startup_program, params_grads, param_group_idx),
+                )
             return self.apply_gradients(params_grads)
         program = loss.block.program
         startup = startup_program or paddle.static.default_startup_program()
         with building(program, startup):
+            if self._native is not None:
+                return self._natively(params_grads, lambda: native(loss, startup, params_grads))
             return self.apply_gradients(params_grads)
+
+    def _natively(self, params_grads: Any, apply: Callable[[], list[Any]]) -> list[Any]:
+        """Have Paddle's class apply gradients."""
+        assert self._native is not None
+        self._native.check_gradients(params_grads)
+        if not framework.in_dygraph_mode():
+            install_executor_hook()
+        with self._native.explained():
+            return apply()
 
 
 def _learning_rate_dtype(params_grads: Sequence[tuple[Any, Any]], loss_dtype: Any) -> Any:

@@ -26,7 +26,7 @@ from radam_codegen.ir.plan import (
 )
 from radam_codegen.ir.plan_check import check_plan
 
-__all__ = ["PlannedGroup", "read_plan"]
+__all__ = ["PlannedGroup", "is_sparse", "read_plan"]
 
 _HALF = (DType.BFLOAT16, DType.FLOAT16)
 #: Types by the names that Paddle has for them: in PIR and dynamic graph, and in legacy.
@@ -107,7 +107,7 @@ def _read_group(
 
 def _read_tensor(options: GroupOptions, param: Any, grad: Any, multi_precision: bool) -> TensorPlan:
     name = str(param.name)
-    if _is_sparse(grad):
+    if is_sparse(grad):
         raise UnsupportedError(
             f"the gradient of parameter {name!r} is sparse (SelectedRows), which RAdam does not "
             "support; build its Embedding with sparse=False"
@@ -132,7 +132,8 @@ def _read_tensor(options: GroupOptions, param: Any, grad: Any, multi_precision: 
     )
 
 
-def _is_sparse(grad: Any) -> bool:
+def is_sparse(grad: Any) -> bool:
+    """Whether a gradient is SelectedRows, in a program of either IR or in dynamic graph."""
     if isinstance(grad, paddle.pir.Value):
         return bool(grad.is_selected_row_type())
     if isinstance(grad, paddle.Tensor):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from radam_codegen.config import current
+from radam_codegen.errors import ProgramError
 from radam_codegen.program import kernels
 from radam_codegen.program.executor_hook import install_executor_hook
 
@@ -18,10 +20,16 @@ def load_operator() -> None:
     Raises:
         ToolchainError: the operator cannot be compiled here.
         OperatorError: Paddle refuses the operator.
+        ProgramError: the mode is ``off``, in which no program with generated kernels runs.
 
     Examples:
         >>> import radam_codegen as rc
         >>> rc.load_operator()
     """
+    if current().mode == "off":
+        raise ProgramError(
+            "a program that holds generated kernels cannot run in mode 'off'; unset "
+            "RADAM_CODEGEN_MODE, or call radam_codegen.config(mode='auto') first"
+        )
     kernels.operator()
     install_executor_hook()

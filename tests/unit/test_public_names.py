@@ -43,7 +43,7 @@ def test_type_checkers_see_the_names_that_there_are() -> None:
         for alias in node.names
     }
     assert seen == radam_codegen._HOME
-    assert set(radam_codegen.__all__) == {*seen, "__version__"}
+    assert set(radam_codegen.__all__) == {*seen, "__version__", "config"}
 
 
 def test_dir_lists_names_that_are_not_loaded_yet() -> None:
