@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Callable
@@ -37,6 +39,12 @@ class Pass:
         """Apply the pass."""
         return self._run(module)
 
+    @property
+    def summary(self) -> str:
+        """What the pass does, in one line: how the documentation of its file begins."""
+        text = sys.modules[self._run.__module__].__doc__
+        return "" if text is None else text.partition("\n")[0]  # none under python -OO
+
     def __repr__(self) -> str:
         return f"Pass({self.name!r}, exact={self.exact})"
 
@@ -44,6 +52,7 @@ class Pass:
 def each_body(rewrite: Callable[[Body], Body]) -> Callable[[Module], Module]:
     """Make a pass over modules from a rewrite of one body that is not yet split."""
 
+    @functools.wraps(rewrite)
     def run(module: Module) -> Module:
         kernels = []
         for kernel in module.kernels:
@@ -57,6 +66,7 @@ def each_body(rewrite: Callable[[Body], Body]) -> Callable[[Module], Module]:
 def each_kernel(rewrite: Callable[[GroupIR], GroupIR]) -> Callable[[Module], Module]:
     """Make a pass over modules from a rewrite of one kernel."""
 
+    @functools.wraps(rewrite)
     def run(module: Module) -> Module:
         return replace(module, kernels=tuple(map(rewrite, module.kernels)))
 
