@@ -70,3 +70,28 @@ def on_one_thread() -> str:
 @pytest.mark.parametrize(("threads", "openmp"), [(2, "openmp"), (7, "openmp"), (3, "none")])
 def test_results_are_bitwise_the_same(on_one_thread: str, threads: int, openmp: str) -> None:
     assert run(threads, openmp) == on_one_thread
+
+
+# How many threads there are in the process after a step on few, and after one on more.
+CHANGE = """
+import os
+import paddle
+import radam_codegen as rc
+weight = paddle.create_parameter([1_000_000], "float32")
+weight.grad = paddle.ones([1_000_000])
+optimizer = rc.RAdam(0.1, parameters=[weight])
+for threads in (1, 1, 4):
+    rc.config(num_threads=threads)
+    optimizer.step()
+    print(len(os.listdir("/proc/self/task")))
+"""
+
+
+@pytest.mark.either_ir
+def test_a_loaded_operator_follows_the_setting() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CHANGE], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    _, few, more = map(int, done.stdout.split())
+    assert more == few + 3
