@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -61,22 +63,23 @@ class Compiler:
         }
 
 
-def find_c_compiler(spec: str | None = None) -> Compiler:
+def find_c_compiler(spec: str | None = None, timeout: float = _PROBE_SECONDS) -> Compiler:
     """Find the C compiler.
 
     Args:
         spec: Command with arguments, shell-quoted (``"ccache gcc"``); None: the first of ``cc``,
             ``gcc`` and ``clang`` on the path.
+        timeout: Seconds that it has to say what it is, at most a minute.
 
     Raises:
         CompilerNotFoundError: There is none, or what there is does not run.
     """
-    return _find(spec, _C_CANDIDATES, "C", "CC", "c")
+    return _find(spec, _C_CANDIDATES, "C", "CC", "c", timeout)
 
 
-def find_cxx_compiler(spec: str | None = None) -> Compiler:
+def find_cxx_compiler(spec: str | None = None, timeout: float = _PROBE_SECONDS) -> Compiler:
     """Find the C++ compiler; like :func:`find_c_compiler`, of ``c++``, ``g++`` and ``clang++``."""
-    return _find(spec, _CXX_CANDIDATES, "C++", "CXX", "c++")
+    return _find(spec, _CXX_CANDIDATES, "C++", "CXX", "c++", timeout)
 
 
 # Identity of a compiler file: command words, size and time of change. A compiler that is replaced
@@ -87,7 +90,12 @@ _known_lock = threading.Lock()
 
 
 def _find(
-    spec: str | None, candidates: tuple[str, ...], title: str, variable: str, language: str
+    spec: str | None,
+    candidates: tuple[str, ...],
+    title: str,
+    variable: str,
+    language: str,
+    timeout: float,
 ) -> Compiler:
     commands = [(name,) for name in candidates] if spec is None else [tuple(shlex.split(spec))]
     for words in commands:
@@ -101,7 +109,7 @@ def _find(
         with _known_lock:
             compiler = _known.get(fingerprint)
             if compiler is None:
-                compiler = _probe(command, path, title, variable, language)
+                compiler = _probe(command, path, title, variable, language, timeout)
                 _known[fingerprint] = compiler
         return compiler
     raise CompilerNotFoundError(_not_found(spec, candidates, title, variable))
@@ -124,23 +132,31 @@ def _not_found(spec: str | None, candidates: tuple[str, ...], title: str, variab
 
 
 def _probe(
-    command: tuple[str, ...], path: Path, title: str, variable: str, language: str
+    command: tuple[str, ...],
+    path: Path,
+    title: str,
+    variable: str,
+    language: str,
+    timeout: float,
 ) -> Compiler:
     # "-###" prints what the driver would run, and runs nothing: the version, the target, and
     # -march=native spelled out as features, all in one call of a few milliseconds.
     asked = [*command, "-march=native", "-###", "-shared", "-x", language, "/dev/null"]
-    answer = _ask(asked)
-    native = True
-    if answer is None or answer.returncode != 0:
-        native = False
-        answer = _ask([word for word in asked if word != "-march=native"])
-    if answer is None or answer.returncode != 0:
-        said = answer.stderr.strip() if answer is not None else "it could not be started"
+    try:
+        status, text = _ask(asked, timeout)
+        native = status == 0
+        if not native:
+            status, text = _ask([word for word in asked if word != "-march=native"], timeout)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        status, text, native = -1, f"it could not be started ({error})", False
+        if isinstance(error, subprocess.TimeoutExpired):
+            text = f"it did not answer within {error.timeout:g} s and was killed"
+    if status != 0:
+        said = text.strip()[-2000:] or f"it ended with status {status} and said nothing"
         raise CompilerNotFoundError(
-            f"The {title} compiler {shlex.join(command)} does not work: {said[-2000:]}\n"
+            f"The {title} compiler {shlex.join(command)} does not work: {said}\n"
             f"Set {variable} to the command of one that does."
         )
-    text = answer.stderr
     return Compiler(
         command=command,
         path=path,
@@ -150,20 +166,25 @@ def _probe(
     )
 
 
-def _ask(command: list[str]) -> subprocess.CompletedProcess[str] | None:
-    try:
-        return subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            env=compiler_environment(),
-            timeout=_PROBE_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
+def _ask(command: list[str], timeout: float) -> tuple[int, str]:
+    """Exit status of a command, and what it says on standard error."""
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=compiler_environment(),
+        start_new_session=True,  # a group of its own, which can be ended as a whole
+    ) as process:
+        try:
+            _, text = process.communicate(timeout=min(timeout, _PROBE_SECONDS))
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return process.returncode, text
 
 
 def _version(text: str) -> str:

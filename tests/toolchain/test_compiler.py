@@ -108,3 +108,13 @@ def test_an_empty_path_says_what_was_looked_for(monkeypatch: pytest.MonkeyPatch)
 def test_a_broken_compiler_shows_what_it_says(tmp_path: Path) -> None:
     with pytest.raises(CompilerNotFoundError, match="does not work: license expired"):
         find_c_compiler(script(tmp_path / "cc", "echo 'license expired' >&2; exit 3\n"))
+
+
+def test_one_that_does_not_answer_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    hangs = f"sleep 60 &\necho $! > {child}\nwait\n"
+    with pytest.raises(CompilerNotFoundError, match=r"within 0.5 s and was killed.*\n.*CC"):
+        find_c_compiler(script(tmp_path / "cc", hangs), timeout=0.5)
+    status = Path("/proc", child.read_text().strip(), "status")
+    # Whoever adopted it may not have asked for its end yet.
+    assert not status.exists() or "State:\tZ" in status.read_text()
