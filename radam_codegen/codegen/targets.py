@@ -21,6 +21,11 @@ class Target:
     types: dict[DType, str] = field(hash=False)
     #: Unsigned integers of the same size as a type.
     words: dict[DType, str] = field(hash=False)
+    #: What a function's declaration begins with, and that of one that must be inlined.
+    function: str
+    inline_function: str
+    #: Type of what functions know of a group by the name ``group``.
+    group: str
     #: Flags that decide what the code computes; the toolchain adds those for the CPU at hand.
     flags: tuple[str, ...]
     #: The command that compiles the file, for a reader.
@@ -52,6 +57,9 @@ C_TARGET = Target(
         DType.BOOL: "bool",
     },
     words={DType.FLOAT64: "uint64_t", DType.FLOAT32: "uint32_t"},
+    function="static",
+    inline_function="static always_inline",
+    group="radam_group",
     flags=_C_FLAGS,
     compile_line=" ".join(
         (

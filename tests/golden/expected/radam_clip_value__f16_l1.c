@@ -14,10 +14,12 @@
  * template  sha256 <sha256> c/operations.j2
  * template  sha256 <sha256> c/reduce.j2
  * template  sha256 <sha256> c/scalar.j2
- * template  sha256 <sha256> c/values.j2
  * template  sha256 <sha256> shared/expressions.j2
+ * template  sha256 <sha256> shared/functions.j2
  * template  sha256 <sha256> shared/header.j2
  * template  sha256 <sha256> shared/kernel.j2
+ * template  sha256 <sha256> shared/scalar.j2
+ * template  sha256 <sha256> shared/values.j2
  *
  * Compiled by:
  *   cc -std=c11 -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math -march=native -fPIC -shared -fvisibility=hidden -I<include> -o kernel.so kernel.c -lm
