@@ -18,7 +18,11 @@ __all__ = ["main"]
 #: Command: the module that defines it under the same name, and its line in the overview.
 _COMMANDS = {
     "demo": ("demo", "Train a small network with both optimizers, and compare."),
+    "doctor": ("doctor", "Look at this machine, take a real step, and say what to do."),
     "verify": ("verify", "Check that compiled files are what their plans make."),
+    "inspect": ("inspect", "Show a kernel: its plan, its IR, its source, its machine code."),
+    "diff": ("inspect", "Show what differs between two kernels, the IR first."),
+    "cache": ("cache", "Look at the cache of compiled kernels, check it, or clear it."),
 }
 
 

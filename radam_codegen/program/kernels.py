@@ -8,12 +8,14 @@ from functools import cache
 
 from radam_codegen.codegen import KernelSource, render
 from radam_codegen.config import current
+from radam_codegen.errors import PlanError
 from radam_codegen.ir.launch import LaunchSpec
 from radam_codegen.ir.plan import KernelStructure
 from radam_codegen.passes import lower_structure
 from radam_codegen.program.operator import ensure_operator
 from radam_codegen.runtime import LoadedKernel, OperatorLibrary, load_kernel
 from radam_codegen.toolchain import build_kernel
+from radam_codegen.toolchain.vanishing import again_if_gone
 
 __all__ = ["operator", "register", "source_of"]
 
@@ -50,7 +52,13 @@ def _rendered(structure: KernelStructure) -> KernelSource:
 
 def _build_group(key: int, launch: str) -> None:
     """Build, load and register the group of an operator; called when a program runs."""
-    register(key, LaunchSpec.from_text(launch))
+    spec = LaunchSpec.from_text(launch)
+    if spec.key != key:
+        raise PlanError(
+            "the 'launch' attribute of a radam_codegen operator does not belong to its 'key'; the "
+            "program was damaged: build it again"
+        )
+    register(key, spec)
 
 
 def register(key: int, spec: LaunchSpec) -> None:
@@ -69,8 +77,8 @@ def _kernel(structure: KernelStructure) -> LoadedKernel:
     with structure_lock:
         if structure not in _ready:
             source = _rendered(structure)
-            built = build_kernel(source, current())
-            _ready[structure] = _Ready(
-                load_kernel(built.library), replace(source, path=built.source)
+            built, kernel = again_if_gone(
+                lambda: build_kernel(source, current()), lambda found: load_kernel(found.library)
             )
+            _ready[structure] = _Ready(kernel, replace(source, path=built.source))
         return _ready[structure].kernel

@@ -13,7 +13,8 @@ from radam_codegen.config import current, watch
 from radam_codegen.errors import OperatorError
 from radam_codegen.program.installation import installed_paddle, openmp_path
 from radam_codegen.runtime import OperatorLibrary, load_operator
-from radam_codegen.toolchain import build_operator
+from radam_codegen.toolchain import Artifact, build_operator
+from radam_codegen.toolchain.vanishing import again_if_gone
 
 __all__ = [
     "BUILD_OP",
@@ -106,8 +107,13 @@ def take_failure() -> BaseException | None:
 
 
 def _load() -> OperatorLibrary:
+    _, library = again_if_gone(lambda: build_operator(installed_paddle(), current()), _register)
+    watch(lambda settings: library.set_threads(settings.num_threads))
+    return library
+
+
+def _register(built: Artifact) -> OperatorLibrary:
     global _callback
-    built = build_operator(installed_paddle(), current())
     library = load_operator(built.library)
     # Paddle's own OpenMP runtime, where it has one: a second one would fight it for the cores.
     library.set_openmp(openmp_path())
@@ -120,7 +126,6 @@ def _load() -> OperatorLibrary:
         raise OperatorError(
             f"Paddle {paddle.version.full_version} refuses the operator {built.library}: {error}"
         ) from error
-    watch(lambda settings: library.set_threads(settings.num_threads))
     return library
 
 

@@ -139,6 +139,8 @@ def _read_manifest(folder: int) -> dict[str, Any]:
         raise ValueError("lists no files, or too many")
     if any(os.path.basename(name) != name or name in ("", ".", "..") for name in names):
         raise ValueError("names a file that lies elsewhere")
+    if not isinstance(content.get("build"), dict):
+        raise ValueError("says nothing of the build")
     return {**content, "sha256": digest}
 
 

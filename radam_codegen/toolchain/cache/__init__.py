@@ -18,5 +18,27 @@ from __future__ import annotations
 
 from radam_codegen.toolchain.cache.failure import BuildFailedError
 from radam_codegen.toolchain.cache.store import Entry, content_key, get_or_build
+from radam_codegen.toolchain.cache.survey import (
+    Cleared,
+    Stats,
+    clear_cache,
+    find_stored,
+    stats,
+    verify_cache,
+)
+from radam_codegen.toolchain.cache.usage import Stored, stored_entries
 
-__all__ = ["BuildFailedError", "Entry", "content_key", "get_or_build"]
+__all__ = [
+    "BuildFailedError",
+    "Cleared",
+    "Entry",
+    "Stats",
+    "Stored",
+    "clear_cache",
+    "content_key",
+    "find_stored",
+    "get_or_build",
+    "stats",
+    "stored_entries",
+    "verify_cache",
+]

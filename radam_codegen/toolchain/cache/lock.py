@@ -10,20 +10,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from radam_codegen.errors import ArtifactError
+from radam_codegen.toolchain.cache.holder import holder_of, remove_holder, write_holder
 from radam_codegen.toolchain.cache.layout import LOCKS
 from radam_codegen.toolchain.forks import in_forked_child
-from radam_codegen.toolchain.safe_json import read_json, read_small
 from radam_codegen.toolchain.status_line import StatusLine
 
 if TYPE_CHECKING:
@@ -33,8 +30,6 @@ __all__ = ["Held", "forget", "hold", "try_to_hold"]
 
 _POLL_SECONDS = 0.02
 _NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL})
-_MOST_HOLDER_BYTES = 1 << 16
-_MOST_COMMAND = 100
 
 
 @dataclass(frozen=True)
@@ -143,7 +138,7 @@ def _try(lock: FileLock, path: Path) -> bool:
 def _wait(lock: FileLock, path: Path, timeout: float) -> None:
     begin = time.monotonic()
     line = StatusLine(
-        lambda: f"waiting for {_holder(path) or 'another process'}, which builds the same"
+        lambda: f"waiting for {holder_of(path) or 'another process'}, which builds the same"
     )
     try:
         while not _try(lock, path):
@@ -151,7 +146,7 @@ def _wait(lock: FileLock, path: Path, timeout: float) -> None:
             if waited >= timeout:
                 raise ArtifactError(
                     f"Gave up after waiting {waited:.0f} s for "
-                    f"{_holder(path) or 'a process that cannot be named'}, which holds {path}. "
+                    f"{holder_of(path) or 'a process that cannot be named'}, which holds {path}. "
                     "If it hangs, end it. If it only takes its time, set "
                     "RADAM_CODEGEN_LOCK_TIMEOUT to more seconds. Or set RADAM_CODEGEN_CACHE_DIR "
                     "to a folder that it does not use."
@@ -165,13 +160,12 @@ def _wait(lock: FileLock, path: Path, timeout: float) -> None:
 @contextlib.contextmanager
 def _holding(lock: FileLock, path: Path) -> Iterator[None]:
     owner = os.getpid()
-    _write_holder(path)
     try:
+        write_holder(path)
         yield
     finally:
         if os.getpid() == owner:  # a forked child that comes this way holds nothing
-            with contextlib.suppress(OSError):
-                _holder_path(path).unlink()
+            remove_holder(path)
             _release(lock)
 
 
@@ -228,50 +222,3 @@ def _has_kernel_locks(root: Path) -> bool:
     finally:
         os.close(descriptor)
     return True
-
-
-# ---- Who holds it -------------------------------------------------------------------------------
-
-
-def _holder_path(path: Path) -> Path:
-    return path.with_suffix(".holder")
-
-
-def _write_holder(path: Path) -> None:
-    holder = {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "command": _command(),
-        "since": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC"),
-    }
-    target = _holder_path(path)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    # First the removal, so that a full disk leaves nobody's name rather than a wrong one.
-    with contextlib.suppress(OSError):
-        target.unlink()
-    with contextlib.suppress(OSError):
-        descriptor = os.open(target, flags, 0o600)
-        try:
-            os.write(descriptor, json.dumps(holder).encode("ascii"))
-        finally:
-            os.close(descriptor)
-
-
-def _command() -> str:
-    try:
-        words = Path("/proc/self/cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return "?"
-    text = " ".join(b" ".join(words).decode("utf-8", "replace").split())
-    return text if len(text) <= _MOST_COMMAND else f"{text[:_MOST_COMMAND]}..."
-
-
-def _holder(path: Path) -> str | None:
-    """Who holds the lock, in words."""
-    try:
-        said: Any = read_json(read_small(_holder_path(path), _MOST_HOLDER_BYTES))
-        pid, host, command, since = (said[name] for name in ("pid", "host", "command", "since"))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    text = f"process {pid} on {host} ({command}; since {since})"
-    return "".join(c if c.isprintable() else "?" for c in text)[:500]

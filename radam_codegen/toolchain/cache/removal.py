@@ -13,6 +13,7 @@ from pathlib import Path
 
 from radam_codegen.toolchain.cache.layout import (
     FAILED,
+    KEY,
     KINDS,
     LOCKS,
     key_of_leftover,
@@ -81,6 +82,8 @@ def limit_failed(root: Path) -> None:
     """Keep the newest of the builds that failed."""
     ages = []
     for path in listed(root / FAILED):
+        if not KEY.fullmatch(path.name):
+            continue
         with contextlib.suppress(OSError):
             ages.append((path.lstat().st_mtime, path))
     for _, path in sorted(ages, reverse=True)[_MOST_FAILED:]:

@@ -18,7 +18,7 @@ from radam_codegen.toolchain.cache.lock import forget, hold, try_to_hold
 from radam_codegen.toolchain.cache.removal import remove_entry
 from radam_codegen.toolchain.manifest import MANIFEST
 
-__all__ = ["Stored", "evict", "mark_used", "remove_unless_held", "stored_entries"]
+__all__ = ["Stored", "evict", "mark_used", "remove_unless_held", "size_of", "stored_entries"]
 
 _HOUR = 3600.0
 #: Longest wait for another process that makes room.
@@ -51,7 +51,7 @@ def stored_entries(root: Path) -> list[Stored]:
         for path in listed(root / kind):
             if KEY.fullmatch(path.name):
                 with contextlib.suppress(OSError):
-                    size = _size(path)
+                    size = size_of(path)
                     found.append(Stored(kind, path.name, path, size, _used(path)))
     return found
 
@@ -113,7 +113,12 @@ def _used(entry: Path) -> float:
     return used if 0 <= used <= time.time() + _HOUR else 0.0
 
 
-def _size(folder: Path) -> int:
+def size_of(folder: Path) -> int:
+    """Bytes of the files in a folder.
+
+    Raises:
+        OSError: Some of it is gone, or out of reach.
+    """
     if folder.is_symlink() or not folder.is_dir():
         return folder.lstat().st_size
     return sum(path.lstat().st_size for path in listed(folder))
