@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +93,26 @@ class OperatorLibrary:
         """Use an OpenMP runtime that is loaded already; False when it is not, or is none."""
         status = self.library.radam_operator_set_openmp(str(path).encode())
         return bool(status == 0)
+
+    def set_python_module(self, path: Path) -> bool:
+        """Have Paddle's Python module tell which tensors Python objects are; it is loaded already.
+
+        False when it does not: :attr:`read_tensors` returns -1 then.
+        """
+        status = self.library.radam_operator_set_python_module(str(path).encode())
+        return bool(status == 0)
+
+    @cached_property
+    def read_tensors(self) -> Any:
+        """``radam_operator_read_tensors``, a function of addresses as plain numbers.
+
+        cffi would release Python's lock around it, and another thread could change a tensor.
+        """
+        address = self.ffi.addressof(self.library, "radam_operator_read_tensors")
+        number, pointer = ctypes.c_int64, ctypes.c_void_p
+        return ctypes.PYFUNCTYPE(number, pointer, pointer, number, pointer, pointer)(
+            int(self.ffi.cast("intptr_t", address))
+        )
 
     def run(
         self,

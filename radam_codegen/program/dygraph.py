@@ -1,8 +1,8 @@
 """One step in dynamic graph: the kernel is called directly on the tensors' memory.
 
 Paddle's own way to call an operator would refuse to update a leaf parameter in place, after having
-done so. Here no operator is in between: addresses are collected, the kernel runs, and the versions
-of what it has updated are bumped, so that autograd notices a stale use.
+done so. Here no operator is in between: addresses are read, the kernel runs, and the versions of
+what it has updated are bumped, so that autograd notices a stale use.
 """
 
 from __future__ import annotations
@@ -18,26 +18,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import paddle
+from paddle.jit.sot import psdb
 
-from radam_codegen.errors import ProgramError, UnsupportedError
+from radam_codegen.errors import ArgumentTypeError, ProgramError, UnsupportedError
 from radam_codegen.frontend.groups import GroupOptions, Groups
 from radam_codegen.frontend.read_plan import PlannedGroup, read_plan
 from radam_codegen.ir.dtypes import DType
 from radam_codegen.ir.launch import LaunchSpec
 from radam_codegen.ir.plan import TensorPlan, UpdatePlan
 from radam_codegen.program import kernels
+from radam_codegen.program.dygraph_tensors import LaunchTensors
 from radam_codegen.runtime import OperatorLibrary
 
 __all__ = ["DygraphState", "DygraphStepper"]
 
 # Plain functions, as map() calls them faster than a comprehension calls methods.
-_address = paddle.Tensor.data_ptr
 _bump = paddle.Tensor._bump_inplace_version
-_is_sparse = paddle.Tensor.is_selected_rows
-_is_contiguous = paddle.Tensor.is_contiguous
-_memory_of = paddle.Tensor._holder_size
-_have_same_shape = paddle.Tensor.is_same_shape
-_dtype_of = attrgetter("dtype")
 _need_clip_of = attrgetter("need_clip")
 _regularizer_of = attrgetter("regularizer")
 _attributes_of = attrgetter("optimize_attr")
@@ -48,9 +44,6 @@ _keys = itertools.count(-1, -1)
 
 #: How many sets of parameters are remembered.
 _KEPT = 8
-
-#: Fields of ``radam_tensor``, 8 bytes each.
-_PARAM, _GRAD, _MOMENT1, _MOMENT2, _MASTER, _NUMEL = range(6)
 
 
 @dataclass(frozen=True)
@@ -72,12 +65,9 @@ class _Launch:
     """A group of the plan, registered with the operator library under ``key``."""
 
     key: int
-    group: PlannedGroup
-    moment1: tuple[Any, ...]
-    #: Tensors that are updated, by the field of ``radam_tensor`` and the rows that they stand in.
-    updated: tuple[tuple[int, Any, tuple[Any, ...]], ...]
-    #: A ``radam_tensor`` per row.
-    table: npt.NDArray[np.int64]
+    #: Places of the group's parameters among those of the step; None where these are all, in order.
+    order: Sequence[int] | None
+    tensors: LaunchTensors
     step: Any
     #: Places of the tensors in the step counts; None where these are all, in order.
     places: npt.NDArray[np.int64] | None
@@ -85,13 +75,11 @@ class _Launch:
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """Launches for one set of parameters, and what they rest on."""
+    """Launches for one set of parameters, and what they rest on besides the tensors."""
 
     fingerprint: tuple[Any, ...]
     plan: UpdatePlan
     launches: tuple[_Launch, ...]
-    #: First moments, in the order of the parameters that were given.
-    moment1: tuple[Any, ...]
 
 
 class DygraphStepper:
@@ -133,38 +121,54 @@ class DygraphStepper:
             The plan of what was done.
 
         Raises:
+            ArgumentTypeError: a gradient is no tensor.
             UnsupportedError: a gradient is sparse, has another shape than its parameter, or a type
-                has no kernel. Nothing was updated then.
+                has no kernel.
+            ProgramError: state is from before a parameter was changed.
+
+        Nothing was updated when this raises.
         """
-        grads = _usable(params, grads)
+        # Paddle's tracer of bytecode, where it follows a step that a traced function calls, would
+        # fail at what it knows nothing of.
+        psdb.fallback(recursive=True)
         fingerprint = (
-            tuple(map(id, params)),
-            tuple(map(_memory_of, params)),
-            tuple(map(_dtype_of, grads)),
+            np.fromiter(params, object, len(params)).tobytes(),  # quicker than the id of each
             _attributes(params),
             tuple(map(_options_now, groups.options)),
             multi_precision,
             found_inf is None,
         )
-        prepared = self._find(fingerprint)
-        if prepared is None or not all(map(_have_same_shape, grads, prepared.moment1)):
+        prepared = self._find(fingerprint, grads)
+        if prepared is None:
+            grads = _usable(params, grads)
+            # Views can be read once they are copied.
+            prepared = self._find(fingerprint, grads)
+        if prepared is None:
             prepared = _prepare(
                 params, grads, groups, state_of, multi_precision, found_inf is not None, fingerprint
             )
             self._prepared = [prepared, *self._prepared[: _KEPT - 1]]
-        by_param = dict(zip(fingerprint[0], grads)) if len(prepared.launches) > 1 else None
         for launch in prepared.launches:
-            ordered = grads if by_param is None else [by_param[id(p)] for p in launch.group.params]
-            _run(launch, ordered, lr, bool(found_inf))
+            _run(launch, lr, bool(found_inf))
         return prepared.plan
 
-    def _find(self, fingerprint: tuple[Any, ...]) -> _Prepared | None:
+    def _find(self, fingerprint: tuple[Any, ...], grads: Sequence[Any]) -> _Prepared | None:
         for index, prepared in enumerate(self._prepared):
-            if prepared.fingerprint == fingerprint:
+            if prepared.fingerprint == fingerprint and _read(prepared, grads):
                 if index:
                     self._prepared.insert(0, self._prepared.pop(index))
                 return prepared
         return None
+
+
+def _read(prepared: _Prepared, grads: Sequence[Any]) -> bool:
+    """Read the tensors of all launches; whether they still are what these were made for."""
+    for launch in prepared.launches:
+        order = launch.order
+        ordered = grads if order is None else [grads[place] for place in order]
+        if not launch.tensors.read(ordered):
+            return False
+    return True
 
 
 def _attributes(params: Sequence[Any]) -> tuple[Any, ...]:
@@ -189,15 +193,21 @@ def _options_now(options: GroupOptions) -> tuple[Any, ...]:
 
 def _usable(params: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
     """Gradients as the kernel can read them; refuses what it cannot."""
-    if any(map(_is_sparse, grads)):
-        index = [bool(_is_sparse(grad)) for grad in grads].index(True)
-        raise UnsupportedError(
-            f"the gradient of parameter {params[index].name!r} is sparse (SelectedRows), which "
-            "RAdam does not support; build its Embedding with sparse=False"
-        )
-    if all(map(_is_contiguous, grads)):
-        return grads
-    return [grad.contiguous() for grad in grads]
+    for param, grad in zip(params, grads):
+        if not isinstance(grad, paddle.Tensor):
+            raise ArgumentTypeError(
+                f"the gradient of parameter {param.name!r} is of type {type(grad).__name__}; it "
+                "must be a paddle.Tensor"
+            )
+        if grad.is_selected_rows():
+            raise UnsupportedError(
+                f"the gradient of parameter {param.name!r} is sparse (SelectedRows), which "
+                "RAdam does not support; build its Embedding with sparse=False"
+            )
+    return [
+        grad.contiguous() if grad.is_dense() and not grad.is_contiguous() else grad
+        for grad in grads
+    ]
 
 
 @paddle.no_grad()  # type: ignore[untyped-decorator]
@@ -211,7 +221,7 @@ def _prepare(
     fingerprint: tuple[Any, ...],
 ) -> _Prepared:
     for param, grad in zip(params, grads):
-        if not _have_same_shape(param, grad):
+        if not param.is_same_shape(grad):
             raise UnsupportedError(
                 f"the gradient of parameter {param.name!r} has the shape {list(grad.shape)}, but "
                 f"the parameter has {list(param.shape)}"
@@ -224,44 +234,52 @@ def _prepare(
     plan, planned = read_plan(
         list(zip(params, grads)), groups, multi_precision=multi_precision, skip=skip
     )
-    launches = tuple(_prepare_launch(group, state_of) for group in planned)
-    moment1 = {
-        id(param): moment
-        for launch in launches
-        for param, moment in zip(launch.group.params, launch.moment1)
-    }
-    ordered = tuple(moment1[id(param)] for param in params)
-    prepared = _Prepared(fingerprint, plan, launches, ordered)
+    place_of = {id(param): place for place, param in enumerate(params)}
+    launches = tuple(
+        _prepare_launch(group, [place_of[id(param)] for param in group.params], grads, state_of)
+        for group in planned
+    )
+    prepared = _Prepared(fingerprint, plan, tuple(launches))
     keys = tuple(launch.key for launch in launches)
     weakref.finalize(prepared, _forget, kernels.operator(), keys).atexit = False
     return prepared
 
 
-def _prepare_launch(group: PlannedGroup, state_of: Callable[[Any, bool], DygraphState]) -> _Launch:
+def _prepare_launch(
+    group: PlannedGroup,
+    order: Sequence[int],
+    grads: Sequence[Any],
+    state_of: Callable[[Any, bool], DygraphState],
+) -> _Launch:
     states = tuple(
         state_of(param, tensor.master) for param, tensor in zip(group.params, group.plan.tensors)
     )
     for param, tensor, state in zip(group.params, group.plan.tensors, states):
         _check_state(param, tensor, state)
-    spec = LaunchSpec.from_group(group.plan)
+    tensors = LaunchTensors(
+        kernels.operator(),
+        group.params,
+        [state.moment1 for state in states],
+        [state.moment2 for state in states],
+        [state.master for state in states],
+    )
+    tensors.adopt([grads[place] for place in order])
     key = next(_keys)
-    kernels.register(key, spec)
-    table = np.zeros((len(states), 6), np.int64)
-    table[:, _NUMEL] = [tensor.numel for tensor in group.plan.tensors]
-    with_master = [row for row, state in enumerate(states) if state.master is not None]
-    every = slice(None)
-    moment1 = tuple(state.moment1 for state in states)
-    updated: list[tuple[int, Any, tuple[Any, ...]]] = [
-        (_PARAM, every, group.params),
-        (_MOMENT1, every, moment1),
-        (_MOMENT2, every, tuple(state.moment2 for state in states)),
-    ]
-    if with_master:
-        updated.append((_MASTER, with_master, tuple(states[row].master for row in with_master)))
-    places = np.array([state.index for state in states], np.int64)
+    kernels.register(key, LaunchSpec.from_group(group.plan))
     step = states[0].step
-    in_order = np.array_equal(places, np.arange(step.shape[0]))
-    return _Launch(key, group, moment1, tuple(updated), table, step, None if in_order else places)
+    places = [state.index for state in states]
+    return _Launch(
+        key,
+        None if _are_all(order, len(grads)) else order,
+        tensors,
+        step,
+        None if _are_all(places, step.shape[0]) else np.array(places, np.int64),
+    )
+
+
+def _are_all(places: Sequence[int], count: int) -> bool:
+    """Whether places are all that there are, in order."""
+    return list(places) == list(range(count))
 
 
 def _check_state(param: Any, tensor: TensorPlan, state: DygraphState) -> None:
@@ -271,7 +289,7 @@ def _check_state(param: Any, tensor: TensorPlan, state: DygraphState) -> None:
     if tensor.master:
         kept["master weight"], wanted["master weight"] = state.master, DType.FLOAT32
     for what, array in kept.items():
-        if not _have_same_shape(param, array) or array.dtype != getattr(paddle, wanted[what].value):
+        if not param.is_same_shape(array) or array.dtype != getattr(paddle, wanted[what].value):
             raise ProgramError(
                 f"parameter {param.name!r} is now {tensor.param_dtype} of shape "
                 f"{list(param.shape)}, for which its {what} must be {wanted[what]}; it is "
@@ -286,30 +304,27 @@ def _forget(library: OperatorLibrary, keys: tuple[int, ...]) -> None:
         library.forget(key)
 
 
-def _run(launch: _Launch, grads: Sequence[Any], lr: float, found_inf: bool) -> None:
-    library, table = kernels.operator(), launch.table
-    # Addresses are read anew: whoever loads a checkpoint or moves a tensor changes them.
-    for field, rows, tensors in (*launch.updated, (_GRAD, slice(None), grads)):
-        table[rows, field] = np.fromiter(map(_address, tensors), np.int64, len(tensors))
-    counts = _step_counts(launch.step)
-    step = counts if launch.places is None else counts[launch.places]
-    library.run(
-        launch.key,
-        library.ffi.cast("radam_tensor *", table.ctypes.data),
-        len(table),
-        library.ffi.cast("int64_t *", step.ctypes.data),
-        lr,
-        found_inf,
-    )
-    if found_inf:
-        return
-    if launch.places is not None:
-        counts[launch.places] = step
-    for _ in map(_bump, launch.group.params):
-        pass
+def _run(launch: _Launch, lr: float, found_inf: bool) -> None:
+    # Step counts are updated where they are, or some of them in a copy.
+    if launch.places is None:
+        _call_kernel(launch, launch.step.data_ptr(), lr, found_inf)
+    else:
+        counts = _step_counts(launch.step)
+        some = counts[launch.places]
+        _call_kernel(launch, some.ctypes.data, lr, found_inf)
+        counts[launch.places] = some
+    if not found_inf:
+        for _ in map(_bump, launch.tensors.params):
+            pass
+
+
+def _call_kernel(launch: _Launch, step: int, lr: float, found_inf: bool) -> None:
+    library, tensors = kernels.operator(), launch.tensors
+    counts = library.ffi.cast("int64_t *", step)
+    library.run(launch.key, tensors.pointer, len(tensors), counts, lr, found_inf)
 
 
 def _step_counts(step: Any) -> npt.NDArray[np.int64]:
     """The step counts as an array on the tensor's own memory."""
-    memory = (ctypes.c_int64 * int(step.shape[0])).from_address(_address(step))
+    memory = (ctypes.c_int64 * int(step.shape[0])).from_address(step.data_ptr())
     return np.ctypeslib.as_array(memory)

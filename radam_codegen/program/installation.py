@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import paddle
+from paddle.base import core
 
 from radam_codegen.toolchain import PaddleInstallation
 
-__all__ = ["installed_paddle", "openmp_path"]
+__all__ = ["installed_paddle", "openmp_path", "python_module_path"]
 
 
 def installed_paddle() -> PaddleInstallation:
@@ -24,6 +25,11 @@ def installed_paddle() -> PaddleInstallation:
 def openmp_path() -> Path:
     """Paddle's own OpenMP runtime; the file is missing where it brings none."""
     return _folder() / "libs" / "libiomp5.so"
+
+
+def python_module_path() -> Path:
+    """The extension module, as this process has loaded it."""
+    return Path(core.libpaddle.__file__)
 
 
 def _folder() -> Path:

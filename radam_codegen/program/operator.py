@@ -11,7 +11,7 @@ from paddle.utils.cpp_extension import load_op_meta_info_and_register_op
 
 from radam_codegen.config import current, watch
 from radam_codegen.errors import OperatorError
-from radam_codegen.program.installation import installed_paddle, openmp_path
+from radam_codegen.program.installation import installed_paddle, openmp_path, python_module_path
 from radam_codegen.runtime import OperatorLibrary, load_operator
 from radam_codegen.toolchain import Artifact, build_operator
 from radam_codegen.toolchain.vanishing import again_if_gone
@@ -117,6 +117,7 @@ def _register(built: Artifact) -> OperatorLibrary:
     library = load_operator(built.library)
     # Paddle's own OpenMP runtime, where it has one: a second one would fight it for the cores.
     library.set_openmp(openmp_path())
+    library.set_python_module(python_module_path())
     if _callback is None:
         _callback = library.ffi.callback("radam_operator_builder", _build)
     library.library.radam_operator_set_builder(_callback)

@@ -70,6 +70,39 @@ int32_t radam_operator_set_openmp(const char *path);
 int32_t radam_operator_run(int64_t key, const radam_tensor *tensors, int64_t count, int64_t *step,
                            double lr, int32_t found_inf, char *message, int64_t message_size);
 
+/* Takes the means to read tensors of dynamic graph from Paddle's Python module at the path, which
+ * must be loaded already. Returns 1 when it is not loaded, 2 when it lacks an entry point; there are
+ * no such means then. */
+int32_t radam_operator_set_python_module(const char *path);
+
+/* The Python objects of one row: tensors of dynamic graph. */
+typedef struct radam_objects {
+    void *param;
+    void *moment1;
+    void *moment2;
+    void *master; /* NULL where there is none */
+} radam_objects;
+
+/* What of a row of objects cannot be used. */
+typedef enum radam_role {
+    RADAM_PARAM = 0,
+    RADAM_GRAD = 1,
+    RADAM_MOMENT1 = 2,
+    RADAM_MOMENT2 = 3,
+    RADAM_MASTER = 4
+} radam_role;
+
+/* Reads where tensors of dynamic graph are, and writes Paddle's number of each one's data type (0
+ * where there is no master weight) to dtypes, which has 5 entries per row, in the order of
+ * radam_role. Returns 0; -1 when there are no means to read them; or 1 + 5 * row + role of the first
+ * object that is no tensor, or a tensor that a kernel cannot take as it is: one that is not dense, not
+ * contiguous, not on the CPU, without memory, or of another shape than the row's parameter.
+ *
+ * The caller holds Python's lock and keeps the objects alive; the addresses are good for as long as
+ * nobody changes the tensors. */
+int64_t radam_operator_read_tensors(const radam_objects *objects, void *const *grads, int64_t count,
+                                    radam_tensor *tensors, int32_t *dtypes);
+
 /* cffi: end */
 
 #if defined(__GNUC__)
