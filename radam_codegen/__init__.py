@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from radam_codegen.optimizer import RAdam as RAdam
     from radam_codegen.program import prune as prune
     from radam_codegen.program.loading import load_operator as load_operator
+    from radam_codegen.tools.aot.run import aot as aot
+    from radam_codegen.tools.inspect.run import inspect as inspect
     from radam_codegen.tools.verify.run import verify as verify
 
 #: Public name: the module that defines it.
@@ -28,7 +30,9 @@ _HOME = {
     "RAdam": "radam_codegen.optimizer",
     "RadamCodegenError": "radam_codegen.errors",
     "UpdatePlan": "radam_codegen.ir.plan",
+    "aot": "radam_codegen.tools.aot.run",
     "include_dir": "radam_codegen._resources",
+    "inspect": "radam_codegen.tools.inspect.run",
     "load_operator": "radam_codegen.program.loading",
     "prune": "radam_codegen.program",
     "verify": "radam_codegen.tools.verify.run",
@@ -39,8 +43,10 @@ __all__ = [
     "RadamCodegenError",
     "UpdatePlan",
     "__version__",
+    "aot",
     "config",
     "include_dir",
+    "inspect",
     "load_operator",
     "prune",
     "verify",

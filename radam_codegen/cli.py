@@ -19,6 +19,7 @@ __all__ = ["main"]
 _COMMANDS = {
     "demo": ("demo", "Train a small network with both optimizers, and compare."),
     "doctor": ("doctor", "Look at this machine, take a real step, and say what to do."),
+    "aot": ("aot", "Compile kernels ahead of time, for machines without a compiler."),
     "verify": ("verify", "Check that compiled files are what their plans make."),
     "inspect": ("inspect", "Show a kernel: its plan, its IR, its source, its machine code."),
     "diff": ("inspect", "Show what differs between two kernels, the IR first."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from radam_codegen.toolchain.compiler import Compiler
+from radam_codegen.toolchain.cpu import NATIVE, march
 
 __all__ = ["KERNEL_FLAGS", "OPERATOR_FLAGS", "kernel_flags"]
 
@@ -44,9 +45,10 @@ def kernel_flags(compiler: Compiler, cpu: str) -> tuple[str, ...]:
 
     Args:
         compiler: What will take them.
-        cpu: A name that its ``-march`` takes. ``"native"`` is left out where the compiler does not
-            know it.
+        cpu: One of :func:`radam_codegen.toolchain.cpu.cpu_names`. ``"native"`` is left out where
+            the compiler does not know it.
     """
-    if cpu == "native" and not compiler.native_flags:
+    name = march(cpu)
+    if name is None or (cpu == NATIVE and not compiler.native_flags):
         return KERNEL_FLAGS
-    return (*KERNEL_FLAGS, f"-march={cpu}")
+    return (*KERNEL_FLAGS, f"-march={name}")

@@ -11,24 +11,27 @@ from radam_codegen.config import Config
 from radam_codegen.errors import ArgumentError
 from radam_codegen.toolchain.abi import abi_version, header_text
 from radam_codegen.toolchain.compiler import Compiler, find_c_compiler
+from radam_codegen.toolchain.cpu import NATIVE
+from radam_codegen.toolchain.find_ahead import find_kernel
 from radam_codegen.toolchain.flags import kernel_flags
-from radam_codegen.toolchain.recipe import Artifact, Recipe, obtain
+from radam_codegen.toolchain.recipe import KERNELS, Artifact, Recipe, obtain
 
-__all__ = ["NATIVE", "build_kernel", "kernel_recipe"]
-
-#: The CPU of this machine, as the name of a CPU.
-NATIVE = "native"
+__all__ = ["build_kernel", "kernel_recipe"]
 
 
 def build_kernel(source: KernelSource, config: Config) -> Artifact:
-    """Compile a kernel for this machine, unless the cache has it.
+    """Find a kernel in the bundle or in the cache, or compile it for this machine.
 
     Raises:
         CompilerNotFoundError: There is no C compiler.
         CompileError: The compiler refused the source; its log is kept.
+        ArtifactError: Nothing may be compiled, and the bundle does not have the kernel.
         ArgumentError: The source is not C.
     """
-    compiler = find_c_compiler(config.cc)
+    bundled = find_kernel(source, config)
+    if bundled is not None:
+        return bundled
+    compiler = find_c_compiler(config.cc, config.compile_timeout)
     return obtain(kernel_recipe(source, compiler, config.cache_dir), config)
 
 
@@ -41,8 +44,8 @@ def kernel_recipe(
         source: What is compiled.
         compiler: By what.
         memo_folder: Where digests of the compiler's files are remembered; the folder of the cache.
-        cpu: For what: a name that the compiler's ``-march`` takes. ``"native"`` counts as all the
-            features that it stands for here.
+        cpu: For what: one of :func:`radam_codegen.toolchain.cpu.cpu_names`. ``"native"`` counts
+            as all the features that it stands for here.
 
     Raises:
         ArgumentError: The source is not C.
@@ -64,11 +67,9 @@ def kernel_recipe(
         "-lm",
     )
     return Recipe(
-        kind="kernels",
+        kind=KERNELS,
         title=f"Kernel {source.name}",
-        source="kernel.c",
         text=source.text,
-        library="kernel.so",
         command=command,
         shape={
             "header": header_text("kernel.h"),

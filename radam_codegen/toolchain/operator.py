@@ -10,8 +10,9 @@ from radam_codegen._resources import include_dir, runtime_dir
 from radam_codegen.config import Config
 from radam_codegen.toolchain.abi import abi_version, header_text
 from radam_codegen.toolchain.compiler import Compiler, find_cxx_compiler
+from radam_codegen.toolchain.find_ahead import find_operator
 from radam_codegen.toolchain.flags import OPERATOR_FLAGS
-from radam_codegen.toolchain.recipe import Artifact, Recipe, obtain
+from radam_codegen.toolchain.recipe import OPERATORS, Artifact, Recipe, obtain
 
 __all__ = ["PaddleInstallation", "build_operator", "operator_recipe"]
 
@@ -34,13 +35,17 @@ class PaddleInstallation:
 
 
 def build_operator(paddle: PaddleInstallation, config: Config) -> Artifact:
-    """Compile the operator for a Paddle, unless the cache has it. Takes about three seconds.
+    """Find the operator in the bundle or in the cache, or compile it, in about three seconds.
 
     Raises:
         CompilerNotFoundError: There is no C++ compiler.
         CompileError: The compiler refused the source; its log is kept.
+        ArtifactError: Nothing may be compiled, and the bundle does not have the operator.
     """
-    compiler = find_cxx_compiler(config.cxx)
+    bundled = find_operator(paddle.version, config)
+    if bundled is not None:
+        return bundled
+    compiler = find_cxx_compiler(config.cxx, config.compile_timeout)
     return obtain(operator_recipe(paddle, compiler, config.cache_dir), config)
 
 
@@ -82,11 +87,9 @@ def operator_recipe(paddle: PaddleInstallation, compiler: Compiler, memo_folder:
         "-Wl,--no-undefined",
     )
     return Recipe(
-        kind="operators",
+        kind=OPERATORS,
         title=f"The operator for Paddle {paddle.version}",
-        source="operator.cc",
         text=(runtime_dir() / "operator.cc").read_text(encoding="utf-8"),
-        library="operator.so",
         command=command,
         shape={
             "headers": [header_text(name) for name in _HEADERS],

@@ -14,7 +14,23 @@ from radam_codegen.toolchain.cache import BuildFailedError, content_key, get_or_
 from radam_codegen.toolchain.diagnosis import describe_failure
 from radam_codegen.toolchain.process import run_logged
 
-__all__ = ["LOG", "Artifact", "Recipe", "obtain"]
+__all__ = [
+    "KERNELS",
+    "LOG",
+    "OPERATORS",
+    "Artifact",
+    "Recipe",
+    "artifact_in",
+    "compile_error",
+    "obtain",
+]
+
+#: Kinds of libraries: folders of the cache and of bundles.
+KERNELS = "kernels"
+OPERATORS = "operators"
+
+#: Name of the source and of the library of each kind.
+_FILES = {KERNELS: ("kernel.c", "kernel.so"), OPERATORS: ("operator.cc", "operator.so")}
 
 #: Name of the file that holds the compiler's command and output.
 LOG = "compiler.log"
@@ -44,11 +60,9 @@ class Recipe:
     """How one library is made.
 
     Attributes:
-        kind: Folder of the cache for libraries of this kind: ``"kernels"`` or ``"operators"``.
+        kind: :data:`KERNELS` or :data:`OPERATORS`.
         title: What it is, to begin a message with.
-        source: Name of the file that is compiled.
-        text: Its content.
-        library: Name of the file that the compiler makes.
+        text: The source.
         command: The compiler's command; it runs in a folder that holds the source.
         shape: JSON values: everything that shapes the library's bytes, and nothing else.
         facts: JSON values: what the manifest says about the build.
@@ -57,36 +71,52 @@ class Recipe:
 
     kind: str
     title: str
-    source: str
     text: str
-    library: str
     command: tuple[str, ...]
     shape: Mapping[str, Any]
     facts: Mapping[str, Any]
     advice: str
+
+    @property
+    def source(self) -> str:
+        """Name of the file that is compiled."""
+        return _FILES[self.kind][0]
+
+    @property
+    def library(self) -> str:
+        """Name of the file that the compiler makes."""
+        return _FILES[self.kind][1]
 
     @functools.cached_property
     def key(self) -> str:
         """Key of the library: the same for the same bytes, wherever and whenever it is made."""
         return content_key({"kind": self.kind, "source": self.text, **self.shape})
 
-    def build(self, folder: Path) -> Mapping[str, Any]:
+    def build(self, folder: Path, timeout: float | None = None) -> Mapping[str, Any]:
         """Make the library in a folder, and return what its manifest says about the build.
 
+        Args:
+            folder: An absolute path.
+            timeout: Seconds that the compiler may take; None: as long as it likes.
+
         Raises:
-            BuildFailedError: The compiler refused the source.
-            OSError: The compiler cannot be started, or the folder cannot be written.
+            BuildFailedError: The compiler refused the source, or could not be brought to an end.
+            OSError: The folder cannot be written.
         """
         (folder / self.source).write_text(self.text, encoding="utf-8")
-        if run_logged(self.command, cwd=folder, log=folder / LOG) != 0:
+        if run_logged(self.command, folder, folder / LOG, timeout) != 0:
             raise BuildFailedError(self.command)
         return self.facts
 
     def artifact(self, folder: Path, *, compiled: bool) -> Artifact:
         """The library in the folder that it was made in."""
-        return Artifact(
-            self.key, folder / self.library, folder / self.source, folder / LOG, compiled
-        )
+        return artifact_in(folder, self.kind, self.key, compiled=compiled)
+
+
+def artifact_in(folder: Path, kind: str, key: str, *, compiled: bool) -> Artifact:
+    """The library of a kind that lies in a folder."""
+    source, library = _FILES[kind]
+    return Artifact(key, folder / library, folder / source, folder / LOG, compiled)
 
 
 def obtain(recipe: Recipe, config: Config) -> Artifact:
@@ -97,15 +127,27 @@ def obtain(recipe: Recipe, config: Config) -> Artifact:
         ArtifactError: Neither the cache nor a temporary folder can be written.
     """
     try:
-        entry = get_or_build(config.cache_dir, recipe.kind, recipe.key, recipe.build)
+        entry = get_or_build(
+            config.cache_dir,
+            recipe.kind,
+            recipe.key,
+            functools.partial(recipe.build, timeout=config.compile_timeout),
+            cache_size=config.cache_size,
+            lock_timeout=config.lock_timeout,
+        )
     except BuildFailedError as failure:
-        raise CompileError(
-            describe_failure(
-                recipe.title,
-                failure.command,
-                failure.folder / LOG,
-                failure.folder / recipe.source,
-                recipe.advice,
-            )
-        ) from None
+        raise compile_error(recipe, failure) from None
     return recipe.artifact(entry.folder, compiled=entry.built)
+
+
+def compile_error(recipe: Recipe, failure: BuildFailedError) -> CompileError:
+    """What to raise where a library could not be made: the first error, the command, the log."""
+    return CompileError(
+        describe_failure(
+            recipe.title,
+            failure.command,
+            failure.folder / LOG,
+            failure.folder / recipe.source,
+            recipe.advice,
+        )
+    )

@@ -1,0 +1,218 @@
+"""Ahead-of-time bundles: folders of compiled files that need no compiler to be used.
+
+    <bundle>/bundle.json        the index, which is written last
+    <bundle>/kernels/<key>/     a kernel for one CPU, as an entry of the cache
+    <bundle>/operators/<key>/   the operator for one Paddle, likewise
+    <bundle>/plans/<key>.json   plans that kernels were asked for with
+
+Nothing in a bundle depends on where it is. Reading one changes nothing in it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import stat
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from radam_codegen._version import __version__
+from radam_codegen.codegen.source import KernelSource
+from radam_codegen.errors import ArtifactError
+from radam_codegen.toolchain.abi import abi_version
+from radam_codegen.toolchain.bundle_index import (
+    INDEX,
+    BundledKernel,
+    BundledOperator,
+    BundleIndex,
+    Variant,
+    index_from_bytes,
+)
+from radam_codegen.toolchain.manifest import find_fault, read_manifest
+from radam_codegen.toolchain.recipe import KERNELS, OPERATORS, Artifact, artifact_in
+from radam_codegen.toolchain.safe_json import read_small
+
+__all__ = ["Bundle", "Miss", "aot_command", "open_bundle"]
+
+_MOST_INDEX_BYTES = 64 << 20
+_MOST_NAMES_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Miss:
+    """Why a bundle does not have what is wanted.
+
+    Attributes:
+        reason: A sentence without its full stop.
+        there: Whether the bundle has it and yet it cannot be used.
+    """
+
+    reason: str
+    there: bool
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that can be read.
+
+    Attributes:
+        folder: Where it is.
+        index: What it says that it holds.
+    """
+
+    folder: Path
+    index: BundleIndex
+
+    def find_kernel(
+        self, source: KernelSource, features: Collection[str], machine: str | None = None
+    ) -> Artifact | Miss:
+        """Find the kernel for a source that suits a CPU best.
+
+        Every file of it is compared with the manifest, and the manifest with the index.
+
+        Args:
+            source: What it must have been compiled from, to the last byte.
+            features: What the CPU can do; see :func:`radam_codegen.toolchain.cpu.cpu_features`.
+            machine: The kind of CPU; that of this machine when None.
+        """
+        machine = platform.machine() if machine is None else machine
+        kernel = self.index.kernels.get(source.name)
+        if kernel is None:
+            return self._foreign() or Miss("it holds no kernel of this name", False)
+        if kernel.source != source.sha256:
+            return self._foreign() or Miss(
+                "its kernel of this name was compiled from another source than this installation "
+                "renders",
+                True,
+            )
+        suitable = [
+            each
+            for each in kernel.variants
+            if each.machine == machine and set(each.needs) <= set(features)
+        ]
+        if not suitable:
+            return Miss(_why_not(kernel, features, machine), True)
+        best = max(suitable, key=lambda each: (len(each.needs), each.cpu))
+        return self._take(KERNELS, best)
+
+    def find_operator(self, paddle: str, machine: str | None = None) -> Artifact | Miss:
+        """Find the operator for a version of Paddle."""
+        machine = platform.machine() if machine is None else machine
+        mine = [each for each in self.index.operators if each.machine == machine]
+        for each in mine:
+            if each.paddle == paddle:
+                return self._foreign() or self._take(OPERATORS, each)
+        if not mine:
+            return Miss(f"it holds no operator for {machine}", False)
+        versions = ", ".join(sorted(each.paddle for each in mine))
+        return Miss(f"its operators are for Paddle {versions}", True)
+
+    def describe(self) -> str:
+        """What the bundle has, in a line."""
+        index = self.index
+        names = list(index.kernels)
+        shown = ", ".join(names[:_MOST_NAMES_SHOWN]) or "none"
+        if len(names) > _MOST_NAMES_SHOWN:
+            shown += f" and {len(names) - _MOST_NAMES_SHOWN} more"
+        paddles = ", ".join(sorted({each.paddle for each in index.operators})) or "no Paddle"
+        return f"made by radam_codegen {index.version}; kernels: {shown}; operator for: {paddles}"
+
+    def _foreign(self) -> Miss | None:
+        """What tells why nothing in the bundle can be used."""
+        if self.index.abi != abi_version():
+            return Miss(
+                f"it was made for version {self.index.abi} of the kernel ABI, and radam_codegen "
+                f"{__version__} speaks version {abi_version()}",
+                True,
+            )
+        if self.index.version != __version__:
+            return Miss(
+                f"it was made by radam_codegen {self.index.version}, and this is {__version__}",
+                True,
+            )
+        return None
+
+    def _take(self, kind: str, listed: Variant | BundledOperator) -> Artifact | Miss:
+        folder = self.folder / kind / listed.key
+        fault = _find_fault(self.folder, folder, listed)
+        if fault is not None:
+            return Miss(f"its entry {kind}/{listed.key} is damaged: {fault}", True)
+        return artifact_in(folder, kind, listed.key, compiled=False)
+
+
+def aot_command(folder: Path, *options: str) -> str:
+    """The command that adds to a bundle."""
+    return shlex.join(["radam-codegen", "aot", *options, "--out", str(folder)])
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Read the index of a bundle, unless it was read before and has not changed.
+
+    Raises:
+        ArtifactError: The folder is no bundle that this version can read, or others can write
+            to it.
+    """
+    index = folder / INDEX
+    try:
+        status = index.stat()
+    except OSError as error:
+        raise ArtifactError(
+            f"{folder} is no bundle: {INDEX} in it cannot be read ({error.strerror})."
+        ) from None
+    return _open(folder, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=4)
+def _open(folder: Path, _identity: tuple[int, ...]) -> Bundle:
+    _check_writers(folder)
+    try:
+        return Bundle(folder, index_from_bytes(read_small(folder / INDEX, _MOST_INDEX_BYTES)))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ArtifactError(f"The index {folder / INDEX} cannot be used: {reason}.") from None
+
+
+def _check_writers(folder: Path) -> None:
+    # Whose it is does not matter, for who names a bundle trusts its owner; that anybody may put
+    # code into it does.
+    for each in (folder, folder / KERNELS, folder / OPERATORS):
+        try:
+            mode = os.stat(each).st_mode
+        except OSError:
+            continue
+        if mode & stat.S_IWOTH:
+            raise ArtifactError(
+                f"Every user can write to {each}, and so could have this process run any code. "
+                f"If you trust what is in it: chmod -R o-w {shlex.quote(str(folder))}"
+            )
+
+
+def _find_fault(root: Path, folder: Path, listed: Variant | BundledOperator) -> str | None:
+    if folder.parent.is_symlink():
+        return f"{folder.parent.name} is a link"
+    fault = find_fault(folder, listed.key)
+    if fault is not None:
+        return fault
+    try:
+        if read_manifest(folder)["sha256"] != listed.manifest:
+            return f"its manifest is not the one that {root / INDEX} lists"
+    except (OSError, ValueError) as error:
+        return f"its manifest cannot be read ({error})"
+    return None
+
+
+def _why_not(kernel: BundledKernel, features: Collection[str], machine: str) -> str:
+    mine = [each for each in kernel.variants if each.machine == machine]
+    if not mine:
+        machines = ", ".join(sorted({each.machine for each in kernel.variants})) or "no machine"
+        return f"its kernel of this name is for {machines}, and this is {machine}"
+    reasons = []
+    for each in mine:
+        lacking = sorted(set(each.needs) - set(features))
+        shown = ", ".join(lacking[:_MOST_NAMES_SHOWN])
+        more = f" and {len(lacking) - _MOST_NAMES_SHOWN} more" * (len(lacking) > _MOST_NAMES_SHOWN)
+        reasons.append(f"{each.cpu} (needs {shown}{more})")
+    return f"its kernel of this name is for CPUs that can do more: {'; '.join(reasons)}"
