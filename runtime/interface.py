@@ -27,7 +27,7 @@ _END = "/* cffi: end */"
 
 @cache
 def ffi() -> Any:
-    """One ``FFI`` for the whole process, which knows ``kernel.h`` and ``operator.h``."""
+    """One ``FFI`` for the whole process, which knows all public headers but the launcher's."""
     from radam_codegen.runtime._declarations import ffi as declared  # cffi's backend loads here
 
     return declared
@@ -38,7 +38,7 @@ def parsed() -> Any:
     from cffi import FFI  # the parser, which nothing that only runs kernels needs
 
     interface = FFI()
-    for name in ("kernel.h", "operator.h"):
+    for name in ("kernel.h", "operator.h", "cuda_kernel.h"):
         text = header_text(name)
         interface.cdef(text[text.index(_BEGIN) + len(_BEGIN) : text.index(_END)])
     return interface

@@ -2,6 +2,6 @@
 
 from radam_codegen.codegen.render import render
 from radam_codegen.codegen.source import KernelSource
-from radam_codegen.codegen.targets import C_TARGET, Target
+from radam_codegen.codegen.targets import C_TARGET, CUDA_TARGET, Target
 
-__all__ = ["C_TARGET", "KernelSource", "Target", "render"]
+__all__ = ["CUDA_TARGET", "C_TARGET", "KernelSource", "Target", "render"]

@@ -18,6 +18,7 @@ __all__ = ["BodyContext", "Function", "KernelContext", "SlotUse", "kernel_contex
 
 #: Operations whose value is an argument of the function that uses it.
 _ARGUMENTS = (OpKind.STEP, OpKind.SUM_TENSOR, OpKind.SUM_GROUP)
+_TO_READ_NUMBERS = ((DType.BFLOAT16, DType.FLOAT32), (DType.FLOAT16, DType.FLOAT32))
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,13 @@ class KernelContext:
 
     @property
     def punned(self) -> tuple[DType, ...]:
-        """Types whose bits are worked on."""
+        """Types whose bits are worked on, in C."""
         return tuple(sorted({*self.choices, *([DType.FLOAT32] if self.conversions else [])}))
+
+    @property
+    def conversions_with_numbers(self) -> tuple[tuple[DType, DType], ...]:
+        """Conversions that elements need, and those for reading a number of any type."""
+        return tuple(sorted({*self.conversions, *_TO_READ_NUMBERS}))
 
 
 def kernel_context(ir: GroupIR) -> KernelContext:

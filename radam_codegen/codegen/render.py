@@ -44,6 +44,7 @@ def render(ir: GroupIR, target: Target = C_TARGET) -> KernelSource:
             ir_sha256=_sha256(print_group(ir)),
             templates=_templates(target),
             sum_lanes=SUM_LANES,
+            dtypes={dtype.value: dtype for dtype in DType},
         )
     )
     return KernelSource(ir.structure.name, target.language, text, _sha256(text))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from radam_codegen.ir.dtypes import DType
 
-__all__ = ["C_TARGET", "Target"]
+__all__ = ["CUDA_TARGET", "C_TARGET", "Target"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,17 @@ class Target:
     compile_line: str
 
 
+_TYPES = {
+    DType.FLOAT64: "double",
+    DType.FLOAT32: "float",
+    # Held as their bits, and converted where they are loaded and stored.
+    DType.BFLOAT16: "uint16_t",
+    DType.FLOAT16: "uint16_t",
+    DType.INT64: "int64_t",
+    DType.BOOL: "bool",
+}
+_WORDS = {DType.FLOAT64: "uint64_t", DType.FLOAT32: "uint32_t"}
+
 _C_FLAGS = (
     "-std=c11",
     "-O3",
@@ -47,16 +58,8 @@ C_TARGET = Target(
     language="c",
     template="c/kernel.c.j2",
     file_name="kernel.c",
-    types={
-        DType.FLOAT64: "double",
-        DType.FLOAT32: "float",
-        # Held as their bits, and converted where they are loaded and stored.
-        DType.BFLOAT16: "uint16_t",
-        DType.FLOAT16: "uint16_t",
-        DType.INT64: "int64_t",
-        DType.BOOL: "bool",
-    },
-    words={DType.FLOAT64: "uint64_t", DType.FLOAT32: "uint32_t"},
+    types=_TYPES,
+    words=_WORDS,
     function="static",
     inline_function="static always_inline",
     group="radam_group",
@@ -67,6 +70,39 @@ C_TARGET = Target(
             *_C_FLAGS,
             "-march=native -fPIC -shared -fvisibility=hidden",
             "-I<include> -o kernel.so kernel.c -lm",
+        )
+    ),
+)
+
+_CUDA_FLAGS = (
+    "-std=c++17",
+    "-O3",
+    # No compiler decides by itself where to contract; the source says fma where it means it.
+    "-fmad=false",
+    # What CUDA does without these, too: subnormal numbers are kept, quotients and roots are rounded
+    # as IEEE wants it.
+    "-ftz=false",
+    "-prec-div=true",
+    "-prec-sqrt=true",
+)
+
+#: CUDA C++ for GPUs from sm_70 on.
+CUDA_TARGET = Target(
+    language="cuda",
+    template="cuda/kernel.cu.j2",
+    file_name="kernel.cu",
+    types=_TYPES,
+    words=_WORDS,
+    function="static __device__",
+    inline_function="static __device__ __forceinline__",
+    group="group_arguments",
+    flags=_CUDA_FLAGS,
+    compile_line=" ".join(
+        (
+            "nvcc",
+            *_CUDA_FLAGS,
+            "-gencode=<architectures> -cudart=static -shared -Xcompiler=-fPIC,-fvisibility=hidden",
+            "-I<include> -o kernel.so kernel.cu",
         )
     ),
 )
