@@ -8,7 +8,7 @@ import json
 import threading
 from pathlib import Path
 
-__all__ = ["MEMO", "file_sha256"]
+__all__ = ["MEMO", "file_sha256", "remove_unfinished"]
 
 #: File in the cache folder that remembers digests from process to process.
 MEMO = "digests.json"
@@ -66,11 +66,26 @@ def _read(memo: Path) -> dict[str, str]:
     return {state: digest for state, digest in content.items() if isinstance(digest, str)}
 
 
+def remove_unfinished(memo_folder: Path) -> None:
+    """Remove what a process left that was killed while it wrote digests.
+
+    One that writes just now loses no more than what it would have remembered.
+    """
+    with contextlib.suppress(OSError):
+        _unfinished(memo_folder).unlink()
+
+
+def _unfinished(memo_folder: Path) -> Path:
+    return memo_folder / f".new-{MEMO}"
+
+
 def _write(memo: Path, content: dict[str, str]) -> None:
     newest = dict(list(content.items())[-_MOST_REMEMBERED:])
     # A digest that is not remembered, or that two processes garbled, costs time and nothing else.
-    with contextlib.suppress(OSError, UnicodeEncodeError):
+    try:
         memo.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new = memo.with_name(f".new-{MEMO}")
+        new = _unfinished(memo.parent)
         new.write_text(json.dumps(newest, indent=1), encoding="utf-8")
         new.replace(memo)
+    except (OSError, UnicodeEncodeError):
+        remove_unfinished(memo.parent)

@@ -88,6 +88,7 @@ def run_logged(command: Sequence[str], cwd: Path, log: Path, timeout: float | No
                 raise BuildFailedError(words, watch.reason)
             stream.seek(0, os.SEEK_END)
             stream.write(f"exit status {status}\n".encode())
+        shutil.rmtree(temporary)  # or it would be in the entry for good
         return status
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

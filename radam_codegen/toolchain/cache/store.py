@@ -20,6 +20,7 @@ from radam_codegen.toolchain.cache.counters import count
 from radam_codegen.toolchain.cache.failure import BuildFailedError
 from radam_codegen.toolchain.cache.fallback import roots_of, temporary_root
 from radam_codegen.toolchain.cache.folders import check_folders, make_folders
+from radam_codegen.toolchain.cache.layout import LOCKS
 from radam_codegen.toolchain.cache.lock import hold
 from radam_codegen.toolchain.cache.publish import Builder, FolderGoneError, build_entry
 from radam_codegen.toolchain.cache.removal import (
@@ -28,6 +29,7 @@ from radam_codegen.toolchain.cache.removal import (
     sweep_leftovers,
 )
 from radam_codegen.toolchain.cache.usage import evict, mark_used
+from radam_codegen.toolchain.digests import remove_unfinished
 from radam_codegen.toolchain.forks import in_forked_child
 from radam_codegen.toolchain.manifest import FORMAT, find_fault
 
@@ -101,6 +103,7 @@ def get_or_build(
             entry = folder / kind / key
             if os.path.lexists(entry) and find_fault(entry, key) is None:
                 mark_used(entry)
+                _clear_up_after_builder(folder, key)
                 count(root, hits=1)
                 return Entry(entry, built=False)
         return _Call(root, kind, key, build, cache_size, lock_timeout).run()
@@ -198,8 +201,16 @@ class _Call:
         """Clear up after processes that were killed, and make room."""
         with contextlib.suppress(OSError):
             sweep_leftovers(root)
+            remove_unfinished(root)
             if self._cache_size is not None:
                 self._events["evictions"] += evict(root, self._cache_size, keep=self._key)
+
+
+def _clear_up_after_builder(root: Path, key: str) -> None:
+    """Remove what is left of who published an entry, and was killed before it let go of the lock."""
+    if os.path.lexists(root / LOCKS / f"{key}.holder"):
+        with contextlib.suppress(OSError):
+            sweep_leftovers(root)
 
 
 def _reason(error: OSError) -> str:
