@@ -161,7 +161,7 @@ def _read_lr_scale(options: GroupOptions, param: Any) -> float:
             f"parameter {param.name!r} has a learning rate of type {type(scale).__name__}; give a "
             "number as ParamAttr(learning_rate=), which scales the optimizer's learning rate"
         )
-    return float(scale)
+    return as_number(f"learning rate of parameter {param.name!r}", scale)
 
 
 def _read_decay(options: GroupOptions, param: Any) -> Decay:

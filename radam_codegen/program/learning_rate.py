@@ -9,7 +9,7 @@ from paddle.optimizer import Optimizer
 from paddle.optimizer.lr import LRScheduler
 
 from radam_codegen.program.schedulers import SCHEDULER_ATTRIBUTES, attach_scheduler
-from radam_codegen.program.variables import ProgramVariables
+from radam_codegen.program.variables import ProgramVariables, check_new
 
 __all__ = ["create_learning_rate"]
 
@@ -26,12 +26,16 @@ def create_learning_rate(optimizer: Optimizer, program: Any) -> Any:
 
     Returns:
         The learning rate's variable (legacy) or value (PIR): shape [], float.
+
+    Raises:
+        ProgramError: the name that the learning rate would have is taken.
     """
     present = optimizer._global_learning_rate(program)
     if present is not None:
         return ProgramVariables(program).get(present.name)
     if optimizer.helper is None:
         optimizer.helper = LayerHelper(type(optimizer).__name__)
+    check_new("learning_rate", ProgramVariables(program).names(), "learning rate")
     attributes = vars(program)
     before = {name: attributes[name] for name in SCHEDULER_ATTRIBUTES if name in attributes}
     optimizer._create_global_learning_rate()

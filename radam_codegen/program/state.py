@@ -18,9 +18,10 @@ from paddle.base.layer_helper import LayerHelper
 from radam_codegen.errors import CheckpointError, ProgramError
 from radam_codegen.frontend.read_plan import PlannedGroup
 from radam_codegen.ir.plan import TensorPlan
+from radam_codegen.program.checkpoint_keys import MASTER
 from radam_codegen.program.dygraph import DygraphState
 from radam_codegen.program.step_counts import StepCount
-from radam_codegen.program.variables import ProgramVariables, initializes
+from radam_codegen.program.variables import ProgramVariables, check_new, initializes
 
 __all__ = ["MOMENTS", "STEP", "GroupState", "StateMaker", "StaticState"]
 
@@ -28,6 +29,8 @@ __all__ = ["MOMENTS", "STEP", "GroupState", "StateMaker", "StaticState"]
 MOMENTS = ("moment1", "moment2")
 #: Under which the step counts stand among the optimizer's accumulators, by group.
 STEP = "step"
+#: What the names of step counts in programs begin with.
+_STATIC_STEP = "radam_step"
 
 
 @dataclass(frozen=True)
@@ -78,15 +81,23 @@ class StateMaker:
 
         A parameter that the optimizer updates in the program already keeps its state. What is made
         is set to 0 by the current startup program.
+
+        Raises:
+            ProgramError: a name that the state would have is taken.
         """
         variables = ProgramVariables(paddle.static.default_main_program())
+        taken = variables.names()
         tensors = group.plan.tensors
         held = {each.name: self.static[each.name] for each in tensors if each.name in self.static}
         held = {name: state for name, state in held.items() if state.moment1 in variables}
         new = [pair for pair in zip(group.params, tensors) if pair[1].name not in held]
         if new:
+            check_new(_STATIC_STEP, taken, "step counts")
             step = _static_step(len(new))
             for index, (param, tensor) in enumerate(new):
+                kinds = (*map(self._key, MOMENTS), *([MASTER] if tensor.master else []))
+                for kind in kinds:
+                    check_new(f"{tensor.name}_{kind}", taken, f"state of parameter {tensor.name!r}")
                 held[tensor.name] = self._make(param, tensor, step.name, len(new), index)
             self.static.update(held)
         states = [held[tensor.name] for tensor in tensors]
@@ -158,7 +169,7 @@ class StateMaker:
             moment.name = unique_name.generate(f"{param.name}_{self._key(name)}")
             optimizer._accumulators[self._key(name)][param.name] = moment
         if master is not None:
-            master.name = unique_name.generate(f"{param.name}_fp32_master")
+            master.name = unique_name.generate(f"{param.name}_{MASTER}")
             optimizer._master_weights[param.name] = master
 
     def forget(self, param: Any) -> None:
@@ -213,7 +224,7 @@ class StateMaker:
 
 
 def _static_step(count: int) -> Any:
-    name = unique_name.generate("radam_step")
+    name = unique_name.generate(_STATIC_STEP)
     initializer = paddle.nn.initializer.Constant(value=0.0)
     if framework.in_pir_mode():
         return paddle.pir.core.create_persistable_value(

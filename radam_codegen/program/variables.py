@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from typing import Any
 
 import paddle
-from paddle.base import framework
+from paddle.base import framework, unique_name
 
-__all__ = ["ProgramVariables", "blocks_of", "initializes"]
+from radam_codegen.errors import ProgramError
+
+__all__ = ["ProgramVariables", "blocks_of", "check_new", "initializes"]
 
 #: Operators of PIR that stand for a variable, and the attribute that names it.
 _NAMED = {"builtin.parameter": "parameter_name", "pd_op.data": "name"}
@@ -32,6 +34,12 @@ class ProgramVariables:
         if isinstance(self._program, framework.Program):
             return bool(self._program.global_block().has_var(name))
         return name in self._values
+
+    def names(self) -> frozenset[str]:
+        """Names of all variables that the program has now."""
+        if isinstance(self._program, framework.Program):
+            return frozenset(self._program.global_block().vars)
+        return frozenset(self._values)
 
     def get(self, name: str) -> Any:
         """Return a variable (legacy) or a value (PIR).
@@ -67,6 +75,28 @@ class ProgramVariables:
         again.stop_gradient = value.stop_gradient
         self._values[value.name].append(again)
         return again
+
+
+def check_new(prefix: str, taken: Collection[str], what: str) -> None:
+    """Refuse a variable that would share the memory of another one, before it is made.
+
+    Args:
+        prefix: what Paddle is about to make a unique name from, which is unique among the names
+            that were made in the same way, and no others.
+        taken: names of the variables that the program has.
+        what: what the variable is for, for the message.
+
+    Raises:
+        ProgramError: there is one of that name.
+    """
+    generator = unique_name.generator  # another one within unique_name.guard()
+    name = f"{generator.prefix}{prefix}_{generator.ids[prefix]}"
+    if name in taken:
+        raise ProgramError(
+            f"the program already has a variable {name!r}, which is what the {what} would be "
+            "called: both would be one and the same. Give the parameter or variable another name, "
+            "or, if both are an optimizer's, build them under one paddle.utils.unique_name.guard()"
+        )
 
 
 def blocks_of(program: Any) -> Iterator[Any]:
