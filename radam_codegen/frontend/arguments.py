@@ -63,7 +63,7 @@ def as_number(name: str, value: Any) -> float:
     except OverflowError:
         raise ArgumentError(
             f"'{name}' must be a number that a float64 can hold, got an integer of "
-            f"{value.bit_length()} bits"
+            f"{int(value).bit_length()} bits"
         ) from None
 
 
