@@ -289,8 +289,7 @@ bool find_elements(const phi::DenseTensor &tensor, int64_t numel, void **address
     return true;
   }
   const phi::Allocation *memory = tensor.Holder().get();
-  if (memory == nullptr || memory->ptr() == nullptr ||
-      memory->place().GetType() != phi::AllocationType::CPU ||
+  if (memory == nullptr || memory->place().GetType() != phi::AllocationType::CPU ||
       memory->size() < tensor.meta().offset + numel * phi::SizeOf(tensor.meta().dtype)) {
     return false;
   }

@@ -116,5 +116,13 @@ def _is_plain(tensor: Any, param: Any) -> bool:
         and tensor.is_dense()
         and tensor.is_same_shape(param)
         and tensor.is_contiguous()
-        and (tensor.size == 0 or (tensor._is_initialized() and tensor.place.is_cpu_place()))
+        and (tensor.size == 0 or _has_memory(tensor))
+    )
+
+
+def _has_memory(tensor: Any) -> bool:
+    return bool(
+        tensor._is_initialized()
+        and tensor.place.is_cpu_place()
+        and tensor._holder_size() >= tensor.size * tensor.element_size()
     )

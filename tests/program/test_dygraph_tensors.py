@@ -108,6 +108,12 @@ def without_memory() -> Any:
     return tensor
 
 
+def with_too_little_memory() -> Any:
+    tensor = paddle.ones([2])
+    tensor.get_tensor()._set_dims([3])
+    return tensor
+
+
 def sparse_rows() -> Any:
     table = paddle.nn.Embedding(3, 3, sparse=True)
     table(paddle.to_tensor([1])).sum().backward()
@@ -123,6 +129,7 @@ UNUSABLE: dict[str, Callable[[], Any]] = {
     "of another rank": lambda: paddle.ones([1, 3]),
     "empty": paddle.Tensor,
     "without memory": without_memory,
+    "with too little memory": with_too_little_memory,
     "sparse rows": sparse_rows,
     "sparse": lambda: paddle.sparse.sparse_coo_tensor([[0, 2]], [1.0, 2.0], [3]),
 }
