@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import radam_codegen as rc
 from radam_codegen.errors import ProgramError
 from radam_codegen.frontend.saved_program import read_launches
 from radam_codegen.ir.launch import LaunchSpec
+from radam_codegen.ir.plan import Clip, Decay, GroupPlan, TensorPlan, UpdatePlan
+from radam_codegen.tools.inspect.difference import compare
 
 IN_PIR = bool(paddle.get_flags("FLAGS_enable_pir_api")["FLAGS_enable_pir_api"])
 SUFFIX = ".json" if IN_PIR else ".pdmodel"
@@ -87,3 +90,48 @@ def test_a_damaged_program_is_our_error(saved: tuple[Path, object], tmp_path: Pa
         except ProgramError:
             refused += 1
     assert refused > 100
+
+
+def test_its_kernels_can_be_inspected(
+    saved: tuple[Path, tuple[LaunchSpec, ...]],
+) -> None:
+    prefix, launches = saved
+    found = rc.inspect(prefix)
+    assert found.kind == "program"
+    assert [each.structure for each in found.kernels] == [each.structure for each in launches]
+    assert "launch 1: 2 tensors" in str(found)
+    assert "clip:    norm to 2.0" in str(found)
+
+
+def test_it_differs_in_nothing_from_its_plan(saved: tuple[Path, tuple[LaunchSpec, ...]]) -> None:
+    prefix, launches = saved
+    plan = UpdatePlan(tuple(map(group_of, launches)))
+    assert compare(rc.inspect(plan), rc.inspect(prefix)).is_empty
+    other = UpdatePlan((replace(plan.groups[0], beta1=0.5), *plan.groups[1:]))
+    difference = compare(rc.inspect(other), rc.inspect(prefix))
+    assert [each.what for each in difference.parts] == ["numbers"]
+
+
+def group_of(launch: LaunchSpec) -> GroupPlan:
+    """A group that is launched so."""
+    tensors = []
+    for number, each in enumerate(launch.tensors):
+        found = launch.structure.classes[each.body]
+        tensors.append(
+            TensorPlan(
+                f"{number} of {launch.structure.name}",
+                (),
+                found.param_dtype,
+                found.grad_dtype,
+                found.moment_dtype,
+                found.master,
+                each.lr_scale,
+                Decay(found.decay, each.decay, each.decay_at_run_time),
+                each.need_clip,
+            )
+        )
+    numbers = launch.numbers
+    clip = Clip(launch.structure.clip, numbers.clip_bound, numbers.clip_lower)
+    return GroupPlan(
+        tuple(tensors), numbers.beta1, numbers.beta2, numbers.epsilon, clip, launch.structure.skip
+    )
