@@ -114,7 +114,7 @@ def _new_lock(path: Path) -> FileLock:
 
     # After filelock's own, newer versions of which do the same.
     in_forked_child(_drop_inherited)
-    return FileLock(path, thread_local=False)
+    return FileLock(path, mode=0o600, thread_local=False)
 
 
 def _try(lock: FileLock, path: Path) -> bool:
