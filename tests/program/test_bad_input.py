@@ -11,11 +11,13 @@ import paddle
 import pytest
 from paddle.nn import ClipGradByGlobalNorm, ClipGradByNorm, ClipGradByValue
 from paddle.regularizer import L1Decay, L2Decay
+from support.bad_settings import BAD_SETTINGS
+from support.small_programs import SmallProgram, parameter
 from support.static_programs import IN_PIR, FedProgram, Tensor, program_text, random_gradients
 from support.twin import assert_follows, expected_tensor
 
 import radam_codegen as rc
-from radam_codegen.errors import RadamCodegenError
+from radam_codegen.errors import ConfigError, RadamCodegenError
 from radam_codegen.ir.plan import GroupPlan
 
 pytestmark = pytest.mark.usefixtures("static_mode", "own_names")
@@ -429,3 +431,11 @@ def test_groups_given_by_iterators_are_read_whole() -> None:
     program = FedProgram(TENSORS, make)
     plan = program.optimizer.plan
     assert [[each.name for each in group.tensors] for group in plan.groups] == [["p"], ["q"]]
+
+
+@pytest.mark.parametrize(("variable", "value"), BAD_SETTINGS.items())
+def test_settings(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError) as caught:
+        SmallProgram(lambda: rc.RAdam().minimize(paddle.mean(parameter("weight"))))
+    assert str(caught.value).startswith(f"{variable}={value!r} ")
