@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import radam_codegen as rc
 from radam_codegen.codegen import render
 from radam_codegen.config import Config
 from radam_codegen.errors import ArgumentError, PlanError
-from radam_codegen.ir.dtypes import DType
+from radam_codegen.ir.dtypes import DType, Rate
 from radam_codegen.ir.group import GroupIR
 from radam_codegen.ir.ops import OpKind
 from radam_codegen.ir.plan import (
@@ -30,12 +31,13 @@ from radam_codegen.ir.plan import (
     TensorPlan,
     UpdatePlan,
 )
+from radam_codegen.ir.printer import format_op
 from radam_codegen.passes import PASSES, lower_structure
 from radam_codegen.toolchain.kernel import build_kernel
 from radam_codegen.toolchain.manifest import read_manifest, write_manifest
 from radam_codegen.tools.inspect.report import SECTIONS, blocks, plain_text
 from radam_codegen.tools.inspect.run import inspect
-from radam_codegen.tools.inspect.source_map import map_source
+from radam_codegen.tools.inspect.source_map import SourceLine, map_source
 from radam_codegen.tools.inspect.terminal import show
 
 F32, BF16 = DType.FLOAT32, DType.BFLOAT16
@@ -179,19 +181,28 @@ def test_bytes_are_held_against_the_floor() -> None:
 def test_every_operation_has_its_line(structure: KernelStructure) -> None:
     ir = lower_structure(structure)
     lines = map_source(render(ir).text, ir)
-    said = {(line.phase, line.body, line.op) for line in lines if line.op is not None}
-    assert said == expected(ir)
-    for line in lines:
-        if line.text.endswith("*/") and "/* store " in line.text:
-            assert line.op is not None, line
+    assert operations(lines) == expected(ir)
 
 
-def expected(ir: GroupIR) -> set[tuple[str, str | None, str]]:
+def test_every_operation_on_elements_has_its_line_in_cuda() -> None:
+    (kernel,) = inspect(MIXED.name, language="cuda", assembly=True).kernels
+    assert kernel.source.language == "cuda"
+    wanted = {each for each in expected(kernel.ir) if each[0] == "each"}
+    assert operations(kernel.source.lines) >= wanted
+    assert kernel.assembly is not None
+    assert "cuobjdump" in kernel.assembly.origin
+    with pytest.raises(ArgumentError, match="language is 'hip', but must be c or cuda"):
+        inspect(MIXED.name, language="hip")
+
+
+def operations(lines: Iterable[SourceLine]) -> set[tuple[str | None, str | None, str]]:
     """Phase, class and text of every operation that has a line."""
-    from radam_codegen.ir.dtypes import Rate
-    from radam_codegen.ir.printer import format_op
+    return {(line.phase, line.body, line.op) for line in lines if line.op is not None}
 
-    found: set[tuple[str, str | None, str]] = set()
+
+def expected(ir: GroupIR) -> set[tuple[str | None, str | None, str]]:
+    """The same of every operation that should have one."""
+    found: set[tuple[str | None, str | None, str]] = set()
     for body in ir.bodies:
         for phase in ("reduce", "scalar", "each"):
             for op in getattr(body, phase):

@@ -57,7 +57,7 @@ def test_each_option_shows_its_part(tmp_path: Path) -> None:
 
     changes = run("inspect", plan, "--diff").output
     assert "+      %decayed_grad: float32 element = fma(%decay_f32, %param, %grad)" in changes
-    assert changes.count("\n") < passes.count("\n") / 2
+    assert changes.count("\n") < passes.count("\n")
 
     source = run("inspect", plan, "--source").output
     assert "   IR | %decayed_grad: float32 element = fma(%decay_f32, %param, %grad)\n" in source

@@ -29,6 +29,14 @@ class _TroubleError(click.ClickException):
 @click.option("--source", is_flag=True, help="Show the source, with the IR operation of each line.")
 @click.option("--asm", is_flag=True, help="Show the hot loops' machine code, and what it does.")
 @click.option("--kernel", help="Only the kernel of this name, or whose key begins so.")
+@click.option(
+    "--target",
+    "language",
+    type=click.Choice(["c", "cuda"]),
+    default="c",
+    show_default=True,
+    help="What to render where TARGET holds no source.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def inspect(
     target: str,
@@ -37,6 +45,7 @@ def inspect(
     source: bool,
     asm: bool,
     kernel: str | None,
+    language: str,
     as_json: bool,
 ) -> None:
     """Show what TARGET is: its plan, its IR, its source, its machine code.
@@ -50,7 +59,7 @@ def inspect(
     from radam_codegen.tools.inspect.report import blocks
     from radam_codegen.tools.inspect.run import inspect as run
 
-    found = run(target, kernel=kernel, assembly=asm)
+    found = run(target, kernel=kernel, language=language, assembly=asm)
     if as_json:
         click.echo(found.to_json(), nl=False)
         return

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 
-from radam_codegen.codegen import render
+from radam_codegen.codegen import C_TARGET, CUDA_TARGET, render
 from radam_codegen.config import Config, current
 from radam_codegen.errors import ArgumentError
 from radam_codegen.ir import build
@@ -14,6 +15,7 @@ from radam_codegen.ir.plan import UpdatePlan
 from radam_codegen.passes import structure_stages
 from radam_codegen.toolchain.cpu import NATIVE
 from radam_codegen.tools.inspect.assembly import hot_loops
+from radam_codegen.tools.inspect.entries import Subject
 from radam_codegen.tools.inspect.machine_code import machine_code
 from radam_codegen.tools.inspect.model import (
     Assembly,
@@ -24,17 +26,20 @@ from radam_codegen.tools.inspect.model import (
     Stage,
 )
 from radam_codegen.tools.inspect.source_map import is_made_from, map_source
-from radam_codegen.tools.inspect.targets import Subject, find
+from radam_codegen.tools.inspect.targets import find
 from radam_codegen.tools.inspect.text import printable
 from radam_codegen.tools.inspect.traffic import floor_of, traffic_of
 
 __all__ = ["inspect"]
+
+_TARGETS = {target.language: target for target in (C_TARGET, CUDA_TARGET)}
 
 
 def inspect(
     target: str | os.PathLike[str] | UpdatePlan,
     *,
     kernel: str | None = None,
+    language: str = "c",
     assembly: bool = False,
     config: Config | None = None,
 ) -> Inspection:
@@ -48,6 +53,7 @@ def inspect(
             under or its file; the folder of an ahead-of-time bundle, of a cache, or of one entry;
             the key of a kernel in the cache, or how it begins; or the name of a kernel.
         kernel: Name of the one kernel to look at, or how its key begins; all when None.
+        language: ``"c"`` or ``"cuda"``: what to render where the target holds no source.
         assembly: Whether to read the machine code, for which a source may be compiled.
         config: The settings; those of the process when None.
 
@@ -65,6 +71,8 @@ def inspect(
         >>> found.kernels[0].traffic[0].floor.total
         28
     """
+    if language not in _TARGETS:
+        raise ArgumentError(f"language is {language!r}, but must be {' or '.join(_TARGETS)}")
     settings = current() if config is None else config
     found = find(target, settings)
     chosen = [each for each in found.subjects if kernel is None or _is_called(each, kernel)]
@@ -79,7 +87,14 @@ def inspect(
         title,
         found.kind,
         found.numbers,
-        tuple(_inspect(each, assembly, settings) for each in chosen),
+        tuple(
+            _inspect(
+                each if each.entry is not None else replace(each, language=language),
+                assembly,
+                settings,
+            )
+            for each in chosen
+        ),
         found.problems,
     )
 
@@ -92,7 +107,7 @@ def _is_called(subject: Subject, name: str) -> bool:
 def _inspect(subject: Subject, assembly: bool, config: Config) -> InspectedKernel:
     structure = subject.structure
     stages, ir = _stages(subject)
-    rendered = render(ir)
+    rendered = render(ir, _TARGETS[subject.language])
     text = rendered.text if subject.text is None else subject.text
     is_current = is_made_from(text, ir)
     source = InspectedSource(
@@ -135,6 +150,10 @@ def _stages(subject: Subject) -> tuple[tuple[Stage, ...], GroupIR]:
 
 
 def _assembly(subject: Subject, text: str, source: InspectedSource, config: Config) -> Assembly:
+    if subject.language != "c":
+        return Assembly(
+            "Machine code of GPUs is not read here; cuobjdump --dump-sass prints it.", ()
+        )
     cpu = NATIVE if subject.entry is None else subject.entry.cpu or NATIVE
     code = machine_code(text, subject.library, cpu, config)
     bodies = [each.name for each in subject.structure.classes]

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Optional
 
 from radam_codegen.ir.group import Body, GroupIR
-from radam_codegen.ir.ops import Op, OpKind
+from radam_codegen.ir.ops import OpKind
 from radam_codegen.ir.printer import format_op, print_group
 from radam_codegen.tools.inspect.text import printable
 
@@ -38,10 +40,15 @@ class SourceLine:
     phase: str | None = None
 
 
-_FUNCTION = re.compile(r"^static (?:[\w]+ )*?(\w+)\(")
+_FUNCTION = re.compile(r"^(?:static|extern|__global__) [^;=]*?(\w+)\(")
 _DEFINITION = re.compile(r"^\s*const \w+ (\w+) = .*;(?: /\* (\w+)(?:: .*)? \*/)?$")
-_STORE = re.compile(r"^\s*(\w+)_at\[i\] = .*; /\* store \w+(?:: .*)? \*/$")
-_SUM_OF_TENSOR = re.compile(r"^\s*lane\[.*\] \+= (\w+);$")
+_STORE = re.compile(r"^\s*.* /\* store (\w+)(?:: .*)? \*/$")
+#: Lines that say what they do without a name.
+_UNNAMED = {
+    r"^\s*lane\[.*\] \+= \w+;$": OpKind.SUM_TENSOR,
+    r"\bsum \+= \w+_share\(": OpKind.SUM_GROUP,
+    r"/\* store_step\b": OpKind.STORE_STEP,
+}
 _COMMENT = re.compile(r"/\* ((?:store|store_step|[a-z_0-9]+)\b.*?) \*/$")
 
 
@@ -60,7 +67,7 @@ def map_source(text: str, ir: GroupIR | None) -> tuple[SourceLine, ...]:
         text: The generated source.
         ir: The IR that it was made from; None where that is not known.
     """
-    places = {} if ir is None else _places(ir)
+    bodies = {} if ir is None else {body.tensor_class.name: body for body in ir.bodies}
     lines = []
     function: str | None = None
     for number, line in enumerate(text.splitlines(), start=1):
@@ -69,62 +76,48 @@ def map_source(text: str, ir: GroupIR | None) -> tuple[SourceLine, ...]:
             function = opened.group(1)
         elif line == "}":
             function = None
-        shown = printable(line)
-        if function is None or opened is not None:
-            lines.append(SourceLine(number, shown))
-            continue
-        body, phase = places.get(function, (None, "scalar"))
-        op = _comment(line) if ir is None else _operation(line, body, phase, ir)
-        if op is None:
-            lines.append(SourceLine(number, shown))
-        else:
-            name = None if body is None else body.tensor_class.name
-            lines.append(SourceLine(number, shown, op, name, None if ir is None else phase))
+        elif function is not None:
+            owners = [name for name in bodies if function.startswith(f"{name}_")]
+            owner = max(owners, key=len, default=None)
+            found = _said(line) if ir is None else _operation(line, bodies, owner)
+            if found is not None:
+                lines.append(SourceLine(number, printable(line), *found))
+                continue
+        lines.append(SourceLine(number, printable(line)))
     return tuple(lines)
 
 
-def _places(ir: GroupIR) -> dict[str, tuple[Body | None, str]]:
-    """Body and phase of each function that implements operations of one body."""
-    return {
-        f"{body.tensor_class.name}_{suffix}": (body, phase)
-        for body in ir.bodies
-        for suffix, phase in (
-            ("reduce", "reduce"),
-            ("share", "scalar"),
-            ("scalar", "scalar"),
-            ("each", "each"),
-        )
-    }
+#: An operation as text, the class of tensors that it is for, and its phase.
+_Found = tuple[str, Optional[str], Optional[str]]
 
 
-def _comment(line: str) -> str | None:
+def _said(line: str) -> _Found | None:
     found = _COMMENT.search(line)
-    return None if found is None else printable(found.group(1))
+    return None if found is None else (printable(found.group(1)), None, None)
 
 
-def _operation(line: str, body: Body | None, phase: str, ir: GroupIR) -> str | None:
-    bodies = ir.bodies if body is None else (body,)
+def _operation(line: str, bodies: Mapping[str, Body], owner: str | None) -> _Found | None:
     definition = _DEFINITION.match(line)
     if definition is not None:
         name, kind = definition.groups()
-        return _find(bodies, phase, kind or "step", name)
+        return _find(bodies, owner, kind or OpKind.STEP.value, name)
     stored = _STORE.match(line)
     if stored is not None:
-        return _find(bodies, phase, OpKind.STORE.value, stored.group(1))
-    if _SUM_OF_TENSOR.match(line):
-        return _find(bodies, phase, OpKind.SUM_TENSOR.value)
-    if "+=" in line and "_share(" in line:
-        return _find(bodies, phase, OpKind.SUM_GROUP.value)
-    if "/* store_step" in line:
-        return _find(bodies, phase, OpKind.STORE_STEP.value)
+        return _find(bodies, owner, OpKind.STORE.value, stored.group(1))
+    for form, kind in _UNNAMED.items():
+        if re.search(form, line):
+            return _find(bodies, owner, kind.value)
     return None
 
 
-def _find(bodies: tuple[Body, ...], phase: str, kind: str, name: str | None = None) -> str | None:
-    for body in bodies:
-        ops: tuple[Op, ...] = getattr(body, phase)
-        for op in ops:
-            called = op.attr if op.result is None else op.result.name
-            if op.kind.value == kind and name in (None, called):
-                return format_op(op)
+def _find(
+    bodies: Mapping[str, Body], owner: str | None, kind: str, name: str | None = None
+) -> _Found | None:
+    """The operation of a kind that defines a name or stores to it; a body has each name once."""
+    for body in bodies.values() if owner is None else (bodies[owner],):
+        for phase in ("reduce", "scalar", "each"):
+            for op in getattr(body, phase):
+                called = op.attr if op.result is None else op.result.name
+                if op.kind.value == kind and name in (None, called):
+                    return format_op(op), owner, phase
     return None

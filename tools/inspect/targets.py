@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, TypeVar
+from typing import Callable, TypeVar
 
 from radam_codegen.config import Config
 from radam_codegen.errors import ArgumentError, PlanError, ProgramError
@@ -19,45 +19,25 @@ from radam_codegen.frontend.saved_program import (
 from radam_codegen.ir.launch import LaunchSpec
 from radam_codegen.ir.plan import KernelStructure, UpdatePlan
 from radam_codegen.ir.structure_name import structure_from_name
-from radam_codegen.toolchain.manifest import MANIFEST, find_fault, read_manifest
-from radam_codegen.toolchain.safe_json import read_json, read_small
+from radam_codegen.toolchain.manifest import MANIFEST
+from radam_codegen.toolchain.safe_json import read_json
+from radam_codegen.tools.inspect.entries import Subject, read_entry
 from radam_codegen.tools.inspect.launches import launches_text
-from radam_codegen.tools.inspect.model import CacheEntry, Numbers
-from radam_codegen.tools.inspect.text import printable
+from radam_codegen.tools.inspect.model import Numbers
+from radam_codegen.tools.inspect.text import printable, shown
 
-__all__ = ["Found", "Subject", "find"]
+__all__ = ["Found", "find"]
 
 #: What a saved file can be called besides its own name.
 _SUFFIXES = ("", ".json", ".pdmodel")
 #: Longest file that is read, in bytes.
 _MOST_BYTES = 256 * 1024 * 1024
-#: Longest source that is read, in bytes; the kernel of all classes of tensors has a tenth of it.
-_MOST_SOURCE_BYTES = 4 * 1024 * 1024
-#: Longest piece of text from outside that is shown.
-_MOST_SHOWN = 200
 #: Fewest characters by which an entry of the cache may be named.
 _SHORTEST_KEY = 4
 
 _KERNELS, _PLANS = "kernels", "plans"
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A kernel that a target stands for: by structure alone, or as an entry of a folder.
-
-    Attributes:
-        structure: What shapes it.
-        entry: Its entry, where there is one.
-        text: Its source as it lies there.
-        library: Its library there.
-    """
-
-    structure: KernelStructure
-    entry: CacheEntry | None = None
-    text: str | None = None
-    library: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -87,12 +67,12 @@ def find(target: str | os.PathLike[str] | UpdatePlan, config: Config) -> Found:
     try:
         return _of_text(text, config)
     except OSError as error:
-        raise ArgumentError(f"{_shown(text)} cannot be read: {error.strerror}.") from error
+        raise ArgumentError(f"{shown(text)} cannot be read: {error.strerror}.") from error
 
 
 def _of_text(text: str, config: Config) -> Found:
     if not text or "\0" in text:
-        raise ArgumentError(f"{_shown(text)} is no target. {_ADVICE}")
+        raise ArgumentError(f"{shown(text)} is no target. {_ADVICE}")
     path = Path(text)
     if path.is_dir():
         return _of_folder(path)
@@ -101,25 +81,20 @@ def _of_text(text: str, config: Config) -> Found:
         return _of_file(there[0])
     if there:
         raise ArgumentError(
-            f"{_shown(text)} stands for {' and '.join(_shown(each.name) for each in there)}; name "
+            f"{shown(text)} stands for {' and '.join(shown(each.name) for each in there)}; name "
             "one of them."
         )
     if re.fullmatch(rf"[0-9a-f]{{{_SHORTEST_KEY},64}}", text):
         return _of_key(text, config)
     if text.startswith("radam"):
         return Found("name", (Subject(structure_from_name(text)),))
-    raise ArgumentError(f"{_shown(text)} is no file, no folder, no key and no kernel. {_ADVICE}")
+    raise ArgumentError(f"{shown(text)} is no file, no folder, no key and no kernel. {_ADVICE}")
 
 
 _ADVICE = (
     "Give the JSON file of a plan (opt.plan.to_json()), a saved program as PREFIX, the folder of a "
     "bundle, the key of a cached kernel (or how it begins), or the name of a kernel."
 )
-
-
-def _shown(text: str) -> str:
-    cut = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
-    return f"'{printable(cut)}'"
 
 
 def _is_there(path: Path) -> bool:
@@ -133,7 +108,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _of_file(path: Path) -> Found:
-    where = _shown(str(path))
+    where = shown(str(path))
     if not path.is_file():
         raise ArgumentError(f"{where} is neither a file nor a folder.")
     with path.open("rb") as stream:
@@ -160,7 +135,7 @@ def _read_plan(path: Path, content: bytes) -> UpdatePlan:
     try:
         return UpdatePlan.from_json(content.decode("utf-8"))
     except (PlanError, UnicodeDecodeError) as error:
-        raise PlanError(f"{_shown(str(path))} is no plan: {error}") from None
+        raise PlanError(f"{shown(str(path))} is no plan: {error}") from None
 
 
 def _of_plan(plan: UpdatePlan, title: str) -> Found:
@@ -171,17 +146,17 @@ def _of_plan(plan: UpdatePlan, title: str) -> Found:
         launches_text([LaunchSpec.from_group(group) for group in plan.groups]),
         tuple(each.name for each in structures),
     )
-    return Found("plan", _subjects(structures), (numbers,))
+    return Found("plan", _by_structure(structures), (numbers,))
 
 
 def _of_launches(launches: tuple[LaunchSpec, ...]) -> Found:
     structures = [launch.structure for launch in launches]
     text = launches_text(launches)
     numbers = Numbers("program", text, text, tuple(each.name for each in structures))
-    return Found("program", _subjects(structures), (numbers,))
+    return Found("program", _by_structure(structures), (numbers,))
 
 
-def _subjects(structures: Iterable[KernelStructure]) -> tuple[Subject, ...]:
+def _by_structure(structures: Iterable[KernelStructure]) -> tuple[Subject, ...]:
     return tuple(Subject(each) for each in dict.fromkeys(structures))
 
 
@@ -190,7 +165,7 @@ def _subjects(structures: Iterable[KernelStructure]) -> tuple[Subject, ...]:
 
 def _of_folder(folder: Path) -> Found:
     if (folder / MANIFEST).is_file() and not (folder / _KERNELS).is_dir():
-        return Found("entry", (_subject(folder.resolve()),))
+        return Found("entry", (read_entry(folder.resolve()),))
     kernels = folder / _KERNELS
     # A name with a dot is that of an entry in the making, or on its way out.
     entries = [
@@ -200,10 +175,10 @@ def _of_folder(folder: Path) -> Found:
     ]
     if not entries:
         raise ArgumentError(
-            f"{_shown(str(folder))} holds no kernels: it has no kernels/<key>/{MANIFEST}. {_ADVICE}"
+            f"{shown(str(folder))} holds no kernels: it has no kernels/<key>/{MANIFEST}. {_ADVICE}"
         )
     problems: list[str] = []
-    subjects = [each for path in entries for each in _tried(_subject, path, problems)]
+    subjects = [each for path in entries for each in _tried(read_entry, path, problems)]
     plans = sorted((folder / _PLANS).glob("*.json"))
     numbers = [
         replace(each, title=f"{_PLANS}/{printable(path.name)}")
@@ -223,7 +198,7 @@ def _tried(read: Callable[[Path], _T], path: Path, problems: list[str]) -> list[
     except (ArgumentError, PlanError, ProgramError) as error:
         problems.append(str(error))
     except OSError as error:
-        problems.append(f"{_shown(str(path))} cannot be read: {error.strerror}.")
+        problems.append(f"{shown(str(path))} cannot be read: {error.strerror}.")
     return []
 
 
@@ -239,58 +214,11 @@ def _of_key(prefix: str, config: Config) -> Found:
         for path in (root / _KERNELS).glob(f"{prefix}*"):
             found.setdefault(path.name, path)
     if len(found) == 1:
-        return Found("entry", (_subject(*found.values()),))
-    where = f"in {' or '.join(_shown(str(root)) for root in roots)}"
+        return Found("entry", (read_entry(*found.values()),))
+    where = f"in {' or '.join(shown(str(root)) for root in roots)}"
     if found:
         raise ArgumentError(
             f"{prefix!r} begins {len(found)} keys {where}: {', '.join(sorted(found)[:8])}"
             f"{', ...' if len(found) > 8 else ''}; give more of it."
         )
     raise ArgumentError(f"No kernel {where} has a key that begins with {prefix!r}. {_ADVICE}")
-
-
-def _subject(folder: Path) -> Subject:
-    where = _shown(str(folder))
-    try:
-        build: Any = read_manifest(folder)["build"]
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ArgumentError(
-            f"{where} is damaged: its manifest cannot be read ({reason})."
-        ) from None
-    name = build.get("name") if isinstance(build, dict) else None
-    if not isinstance(name, str):
-        raise ArgumentError(f"{where} is not the entry of a kernel: its manifest names none.")
-    try:
-        structure = structure_from_name(name)
-    except PlanError as error:
-        raise ArgumentError(f"{where} holds a kernel that is not known here: {error}") from None
-    try:
-        text = read_small(folder / "kernel.c", _MOST_SOURCE_BYTES).decode("utf-8", "replace")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ArgumentError(f"{where}: its source kernel.c cannot be read ({reason}).") from None
-    library = folder / "kernel.so"
-    return Subject(
-        structure,
-        CacheEntry(
-            key=printable(folder.name),
-            folder=printable(str(folder)),
-            cpu=printable(_said(build, "cpu"))[:_MOST_SHOWN],
-            compiler=_version(_said(build, "compiler")),
-            fault=find_fault(folder, folder.name),
-        ),
-        text,
-        library if library.is_file() else None,
-    )
-
-
-def _said(build: dict[str, Any], name: str) -> str:
-    value = build.get(name)
-    return value if isinstance(value, str) else ""
-
-
-def _version(compiler: str) -> str:
-    """The one line of a compiler's description that a person wants."""
-    lines = [line for line in compiler.splitlines() if re.search(r"\bversion \d", line)]
-    return printable(lines[0] if lines else compiler)[:_MOST_SHOWN]

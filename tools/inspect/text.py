@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["printable"]
+__all__ = ["MOST_SHOWN", "printable", "shown"]
+
+#: Longest piece of text from outside that is shown, in characters.
+MOST_SHOWN = 200
 
 
 def printable(text: str) -> str:
@@ -18,3 +21,8 @@ def printable(text: str) -> str:
         each if each.isprintable() else each.encode("unicode_escape").decode("ascii")
         for each in text
     )
+
+
+def shown(text: str) -> str:
+    """Return ``text`` in quotes, fit to be shown, and cut where it goes on and on."""
+    return f"'{printable(text if len(text) <= MOST_SHOWN else f'{text[:MOST_SHOWN]}...')}'"
