@@ -18,7 +18,7 @@ from support.cache_worker import KEY, die_at, obtain, run_worker, start_worker
 from toolchain.conftest import CountingCompiler, make_compiler
 
 from radam_codegen.errors import ArtifactError
-from radam_codegen.toolchain.cache import stats, verify_cache
+from radam_codegen.toolchain.cache import BuildFailedError, stats, verify_cache
 from radam_codegen.toolchain.cache.counters import count, read_counters
 from radam_codegen.toolchain.cache.lock import hold
 
@@ -172,6 +172,19 @@ def test_a_kill_during_the_compile_frees_the_lock_while_the_compiler_lives(
     assert obtain(cache, cc.path, lock_timeout=0.0).built
     assert rubbish(cache) == []
     assert list(temporary.iterdir()) == []
+
+
+def test_a_build_that_fails_clears_up_after_the_dead(
+    cache: Path, stuck: CountingCompiler, tmp_path: Path
+) -> None:
+    worker = start_worker(cache, stuck.path)
+    wait_for(stuck.path.with_name("began"))
+    kill(worker)
+    let_go(stuck.path.parent)
+    broken = make_compiler(tmp_path / "broken", before="exit 1")
+    with pytest.raises(BuildFailedError):
+        obtain(cache, broken.path)
+    assert rubbish(cache) == []
 
 
 def test_a_long_wait_ends_in_the_name_of_the_holder(cache: Path, stuck: CountingCompiler) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 __all__ = ["COUNTERS", "FAILED", "KEY", "KINDS", "LOCKS", "key_of_leftover", "listed", "prefix"]
 
 #: Folders of entries.
-KINDS = ("kernels", "operators")
+KINDS = ("kernels", "cuda-kernels", "operators")
 #: Folder of source and log of builds that failed.
 FAILED = "failed"
 #: Folder of lock files.

@@ -28,7 +28,7 @@ from radam_codegen.toolchain.cache.layout import FAILED, prefix
 from radam_codegen.toolchain.cache.removal import delete, limit_failed, remove_entry
 from radam_codegen.toolchain.manifest import find_fault, write_manifest
 
-__all__ = ["Builder", "FolderGoneError", "build_entry"]
+__all__ = ["Builder", "build_entry"]
 
 #: Writes an entry's files into the folder it is given; returns what the manifest says of the build.
 Builder = Callable[[Path], Mapping[str, Any]]
@@ -36,10 +36,6 @@ Builder = Callable[[Path], Mapping[str, Any]]
 #: What compilers print, in English, when they cannot write.
 _FULL_DISK_WORDS = (b"No space left on device", b"Disk quota exceeded")
 _PROBE_BYTES = 1 << 16
-
-
-class FolderGoneError(Exception):
-    """Somebody removed the folder in which a build was under way."""
 
 
 def build_entry(
@@ -60,7 +56,7 @@ def build_entry(
 
     Raises:
         BuildFailedError: ``build`` raised it; source and log were kept.
-        FolderGoneError: The folder was removed meanwhile; another try may work.
+        FileNotFoundError: Somebody removed the folder meanwhile; another try may work.
         OSError: The cache cannot be written.
     """
     target = root / kind / key
@@ -72,13 +68,9 @@ def build_entry(
         sync_entry(private)
         return _publish(private, target, key, own_copy)
     except BuildFailedError as failure:
-        _check_folder(private)
         if _is_disk_full(private):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(root)) from failure
         failure.folder = _keep_failed(private, root, key)
-        raise
-    except OSError:
-        _check_folder(private)
         raise
     finally:
         delete(private)  # gone already when it was published
@@ -117,14 +109,10 @@ def _keep_failed(private: Path, root: Path, key: str) -> Path:
             private.rename(target)
             break
     else:
+        # A builder also fails because its folder was removed: then this raises FileNotFoundError.
         shutil.copytree(private, target, dirs_exist_ok=True)
     limit_failed(root)
     return target
-
-
-def _check_folder(private: Path) -> None:
-    if not os.path.lexists(private):
-        raise FolderGoneError(str(private))
 
 
 def _is_disk_full(folder: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -22,7 +21,7 @@ from radam_codegen.toolchain.cache.fallback import roots_of, temporary_root
 from radam_codegen.toolchain.cache.folders import check_folders, make_folders
 from radam_codegen.toolchain.cache.layout import LOCKS
 from radam_codegen.toolchain.cache.lock import hold
-from radam_codegen.toolchain.cache.publish import Builder, FolderGoneError, build_entry
+from radam_codegen.toolchain.cache.publish import Builder, build_entry
 from radam_codegen.toolchain.cache.removal import (
     remove_entry,
     remove_leftovers_of,
@@ -161,13 +160,9 @@ class _Call:
     def _obtain(self, root: Path) -> Entry:
         for _ in range(_MOST_ATTEMPTS - 1):
             # Somebody removed the folder of the cache: during the build, or before it began.
-            with contextlib.suppress(FolderGoneError, FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError):
                 return self._obtain_once(root)
-        try:
-            return self._obtain_once(root)
-        except FolderGoneError as gone:
-            reason = "Its folders are removed again and again"
-            raise FileNotFoundError(errno.ENOENT, reason, str(gone)) from gone
+        return self._obtain_once(root)
 
     def _obtain_once(self, root: Path) -> Entry:
         make_folders(root, self._kind)
@@ -207,7 +202,7 @@ class _Call:
 
 
 def _clear_up_after_builder(root: Path, key: str) -> None:
-    """Remove what is left of who published an entry, and was killed before it let go of the lock."""
+    """Remove what is left of who published an entry and was killed before it let the lock go."""
     if os.path.lexists(root / LOCKS / f"{key}.holder"):
         with contextlib.suppress(OSError):
             sweep_leftovers(root)
