@@ -21,7 +21,6 @@ from radam_codegen.tools.doctor.findings import (
     WARNING,
     Finding,
     Fix,
-    unless_off,
 )
 
 if TYPE_CHECKING:
@@ -65,7 +64,6 @@ def check_c_compiler(config: Config) -> list[Finding]:
     fixes = (
         Fix("Install one.", "apt-get install gcc  # Debian, Ubuntu"),
         Fix("Or name one that works.", "export CC=/path/to/gcc"),
-        _BUNDLE,
     )
     flags = ("-O2", "-shared", "-fPIC")
     return [
@@ -80,7 +78,6 @@ def check_cxx_compiler(config: Config) -> list[Finding]:
     fixes = (
         Fix("Install one that knows C++17.", "apt-get install g++  # Debian, Ubuntu"),
         Fix("Or name one that works.", "export CXX=/path/to/g++"),
-        _BUNDLE,
     )
     flags = ("-std=c++17", "-O2", "-shared", "-fPIC")
     find = find_cxx_compiler
@@ -103,23 +100,27 @@ def _try(
     flags: tuple[str, ...],
     fixes: tuple[Fix, ...],
 ) -> Finding:
-    # A bundle makes up for a compiler, as far as it goes.
-    status = unless_off(config, FAILURE if config.aot is None else WARNING)
-    if config.mode == "aot-only":
-        status = NOTE
     try:
         compiler = find(spec, config.compile_timeout)
     except CompilerNotFoundError as error:
         found, _, rest = str(error).partition("\n")
         needed = "Kernels" if check == "C compiler" else "The operator"
-        cause = f"{needed} cannot be compiled. {rest}".strip()
-        return Finding(check, status, found, cause, fixes)
+        return _lacking(config, check, found, f"{needed} cannot be compiled. {rest}", fixes)
     version = next(iter(compiler.version.splitlines()), "")[:120] or "it does not say its version"
     found = f"{compiler.command[0]}: {version}"
     problem = _compile_and_load(config, compiler.command, name, source, flags)
     if problem:
-        return Finding(check, status, found, f"It does not compile: {problem}", fixes)
+        return _lacking(config, check, found, f"It does not compile: {problem}", fixes)
     return Finding(check, OK, found)
+
+
+def _lacking(config: Config, check: str, found: str, cause: str, fixes: tuple[Fix, ...]) -> Finding:
+    if config.mode != "auto":
+        return Finding(check, NOTE, f"{found} Mode {config.mode} needs none.")
+    if config.aot is not None:  # which makes up for a compiler, as far as it goes
+        cause = f"{cause.strip()} What the bundle lacks will be missing."
+        return Finding(check, WARNING, found, cause, fixes)
+    return Finding(check, FAILURE, found, cause.strip(), (*fixes, _BUNDLE))
 
 
 def _compile_and_load(
@@ -129,7 +130,7 @@ def _compile_and_load(
     from radam_codegen.toolchain.cache import BuildFailedError
     from radam_codegen.toolchain.process import run_logged
 
-    with tempfile.TemporaryDirectory(prefix="radam_codegen-doctor-") as folder:
+    with tempfile.TemporaryDirectory(prefix="radam_doctor_") as folder:
         place = Path(folder)
         library, log = place / "small.so", place / "compiler.log"
         (place / name).write_text(source, encoding="utf-8")

@@ -17,7 +17,8 @@ from radam_codegen.toolchain.forks import in_forked_child
 
 __all__ = ["roots_of", "temporary_root"]
 
-_PREFIX = "radam_codegen-"
+#: No other temporary folder begins so: what nobody holds is removed.
+_PREFIX = "radam_codegen-cache-"
 
 _temporary: dict[Path, Path] = {}
 _descriptors: list[int] = []
