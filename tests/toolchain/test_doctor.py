@@ -120,6 +120,7 @@ def test_no_compilers(tmp_path: Path) -> None:
     c = found(report, "C compiler", "failure")
     assert "none of cc, gcc, clang is on the path" in c["found"]
     assert commands(c)[0].startswith("apt-get install gcc")
+    assert "Kernels cannot be compiled" in c["cause"]
     assert commands(c)[1:] == [
         "export CC=/path/to/gcc",
         "export RADAM_CODEGEN_AOT=/path/to/bundle",
@@ -311,3 +312,33 @@ def test_a_bundle_that_is_not_there_or_is_none(
     report = examine(1, **without_paddle, RADAM_CODEGEN_AOT=str(tmp_path))
     finding = found(report, "bundle", "warning")
     assert "unset RADAM_CODEGEN_AOT RADAM_CODEGEN_MODE" in commands(finding)
+
+
+def test_a_bundle_in_the_place_of_compilers(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+
+    def add(kernel: str) -> None:
+        command = [sys.executable, "-m", "radam_codegen.cli", "aot", "--kernel", kernel]
+        command += ["--cpu", "native", "--out", str(bundle)]
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
+
+    (tmp_path / "empty").mkdir()
+    environment = {
+        "PATH": str(tmp_path / "empty"),
+        "RADAM_CODEGEN_CACHE_DIR": str(tmp_path / "cache"),
+        "RADAM_CODEGEN_AOT": str(bundle),
+    }
+    add("radam_no_clip__f64_no_decay")
+    report = examine(0, **environment, RADAM_CODEGEN_MODE="aot-only")
+    assert "needs none" in found(report, "C compiler", "note")["found"]
+    assert "radam_no_clip__f64_no_decay" in found(report, "bundle", "ok")["found"]
+    lacking = found(report, "step in dynamic graph", "warning")
+    assert commands(lacking) == [
+        f"radam-codegen aot --kernel radam_no_clip__f32_no_decay --out {bundle}"
+    ]
+    assert report["stepped"] is False
+    add("radam_no_clip__f32_no_decay")
+    report = examine(0, **environment)
+    assert report["stepped"] is True
+    assert "bundle lacks will be missing" in found(report, "C compiler", "warning")["cause"]
+    assert not (tmp_path / "cache").exists()

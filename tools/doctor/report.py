@@ -28,9 +28,12 @@ def print_report(console: Console, report: Report) -> None:
     failures = sum(each.status == FAILURE for each in troubles)
     if failures:
         console.print(Text(f"Training would fail: {_count(failures, 'failure')}.", "bold red"))
-    else:
-        warnings = f" ({_count(len(troubles), 'warning')})" if troubles else ""
+        return
+    warnings = f" ({_count(len(troubles), 'warning')})" if troubles else ""
+    if report.stepped:
         console.print(Text(f"Training works here{warnings}.", "bold green"))
+    else:
+        console.print(Text(f"No failure was found, but no step taken{warnings}.", "bold yellow"))
 
 
 def _settings(report: Report) -> Table:

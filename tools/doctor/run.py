@@ -16,11 +16,11 @@ from radam_codegen.tools.doctor.compilers import (
     check_nvcc,
     check_python_headers,
 )
-from radam_codegen.tools.doctor.findings import FAILURE, Finding, Fix
+from radam_codegen.tools.doctor.findings import FAILURE, OK, Finding, Fix
 from radam_codegen.tools.doctor.machine import check_cpu, check_gpu, check_platform
 from radam_codegen.tools.doctor.settings import ShownSetting, read_settings
 from radam_codegen.tools.doctor.storage import check_bundle, check_cache
-from radam_codegen.tools.doctor.training import check_training
+from radam_codegen.tools.doctor.training import STEP_CHECKS, check_training
 
 __all__ = ["Report", "examine"]
 
@@ -55,6 +55,14 @@ class Report:
         """Whether training works here, for all that was found."""
         return all(finding.status != FAILURE for finding in self.findings)
 
+    @property
+    def stepped(self) -> bool:
+        """Whether real steps were taken, and came to what the formula has."""
+        return all(
+            any(each.check == title and each.status == OK for each in self.findings)
+            for title in STEP_CHECKS
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return {
@@ -62,6 +70,7 @@ class Report:
             "python": platform.python_version(),
             "platform": platform.platform(),
             "healthy": self.healthy,
+            "stepped": self.stepped,
             "settings": [setting.to_json() for setting in self.settings],
             "findings": [finding.to_json() for finding in self.findings],
         }

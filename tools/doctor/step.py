@@ -20,10 +20,13 @@ from typing import Any
 from radam_codegen.config import current
 from radam_codegen.errors import RadamCodegenError
 
-__all__ = ["STAGES", "expected_value", "main"]
+__all__ = ["KERNEL", "STAGES", "expected_value", "main"]
 
 #: In the order in which they run; a stage that fails ends the process.
 STAGES = ("Paddle", "operator", "dynamic graph", "static program")
+
+#: Name of the kernel that does the steps.
+KERNEL = "radam_no_clip__f32_no_decay"
 
 _START, _GRADIENT, _RATE = 0.5, 0.25, 0.1
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import shlex
 import signal
 import subprocess
 import sys
@@ -24,9 +25,9 @@ from radam_codegen.tools.doctor.findings import (
     Fix,
     unless_off,
 )
-from radam_codegen.tools.doctor.step import STAGES, expected_value
+from radam_codegen.tools.doctor.step import KERNEL, STAGES, expected_value
 
-__all__ = ["SUPPORTED_PADDLE", "check_training"]
+__all__ = ["STEP_CHECKS", "SUPPORTED_PADDLE", "check_training"]
 
 #: The version that the package is tested with.
 SUPPORTED_PADDLE = "3.3.1"
@@ -45,6 +46,8 @@ _TITLES = {
     "dynamic graph": "step in dynamic graph",
     "static program": "step in a static program",
 }
+#: The checks that take steps.
+STEP_CHECKS = tuple(_TITLES[stage] for stage in STAGES[2:])
 #: Float32, after a displacement of about one; native RAdam computes its scalars in float32, too.
 _TOLERANCE, _NATIVE_TOLERANCE = 1e-5, 1e-2
 
@@ -124,14 +127,21 @@ def _refused(config: Config, stage: str, facts: dict[str, Any]) -> Finding:
             Fix("If it is there, look at the whole error.", f"{_python()} -c 'import paddle'"),
         )
         return Finding(title, FAILURE, found, cause, fixes)
-    if config.mode == "aot-only" and "The kernel " in message and "from the bundle" in message:
+    if stage != "operator" and _is_miss(config, facts):
         # Whatever else is in the bundle may be all that is wanted.
+        out = shlex.quote(str(config.aot))
         return Finding(
             title,
             WARNING,
             message,
-            "The bundle lacks the plain float32 kernel of this step, so nothing was tried; "
-            "programs whose kernels it has train.",
+            "The bundle lacks the plain float32 kernel of this step, so no step was taken. "
+            "Programs whose kernels it has may train.",
+            (
+                Fix(
+                    "Add the kernel, on a machine with a compiler, to have a step taken.",
+                    f"radam-codegen aot --kernel {KERNEL} --out {out}",
+                ),
+            ),
         )
     if facts["ours"]:
         fix = Fix("Do what the message says; then see whether all is well.", "radam-codegen doctor")
@@ -146,6 +156,14 @@ def _refused(config: Config, stage: str, facts: dict[str, Any]) -> Finding:
             Fix("Report it, with this:\n" + facts["traceback"].rstrip()),
         ),
     )
+
+
+def _is_miss(config: Config, facts: dict[str, Any]) -> bool:
+    """Whether a kernel is not in the bundle, and nothing else can make it."""
+    if config.aot is None:
+        return False
+    errors = {"aot-only": "ArtifactError", "auto": "CompilerNotFoundError"}
+    return bool(facts["error"] == errors.get(config.mode))
 
 
 def _ended(stage: str, facts: dict[str, Any]) -> Finding:
