@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -312,6 +313,13 @@ def test_with_neither_the_reason_is_said(
         assert found.kernels[0].assembly is not None
         assert found.kernels[0].assembly.loops == ()
         assert "No C compiler was found" in plain_text(found, ["asm"])
+
+
+def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/null/no/folder")
+    assembly = inspect(PLAIN.name, assembly=True).kernels[0].assembly
+    assert assembly is not None
+    assert "No temporary folder can be written" in assembly.origin
 
 
 @needs_x86

@@ -22,6 +22,7 @@ from radam_codegen.toolchain.cpu import check_cpu
 from radam_codegen.toolchain.flags import kernel_flags
 from radam_codegen.toolchain.process import compiler_environment
 from radam_codegen.tools.inspect.listing import Routine, read_assembly, read_objdump
+from radam_codegen.tools.inspect.text import printable
 
 __all__ = ["MachineCode", "machine_code"]
 
@@ -58,13 +59,15 @@ def machine_code(text: str, library: Path | None, cpu: str, config: Config) -> M
             "The library is not for x86-64, whose instructions alone are known here."
         )
     objdump = shutil.which("objdump")
-    with tempfile.TemporaryDirectory(prefix="radam_codegen-") as folder:
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="radam_codegen_inspect_") as folder:
             if library is not None and objdump is not None:
                 return _of_library(Path(folder), objdump, text, library, cpu, config)
             return _of_source(Path(folder), text, cpu, config)
-        except ToolchainError as error:
-            return MachineCode(str(error).partition("\n")[0])
+    except ToolchainError as error:
+        return MachineCode(printable(str(error).partition("\n")[0]))
+    except OSError as error:
+        return MachineCode(f"No temporary folder can be written: {error.strerror}.")
 
 
 def _of_library(
@@ -76,7 +79,7 @@ def _of_library(
         _compile(folder, text, cpu, config, ["-shared", "-o", again.name, "-lm"])
         explained = read_objdump(_disassemble(objdump, again, "-l"))
     except ToolchainError as error:
-        reason = str(error).partition("\n")[0]
+        reason = printable(str(error).partition("\n")[0])
         return MachineCode(
             f"From the library, by objdump; without lines of the source: {reason}", routines
         )

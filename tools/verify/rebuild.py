@@ -40,7 +40,7 @@ def machine_code_fault(entry: Path, build: dict[str, Any], config: Config) -> st
         return "cannot be compiled anew: Paddle is not installed here"
     if recipe.key != entry.name:
         return f"cannot be compiled anew: {_why_another(build, recipe)}"
-    with tempfile.TemporaryDirectory(prefix="radam_codegen-verify-") as folder:
+    with tempfile.TemporaryDirectory(prefix="radam_codegen_verify_") as folder:
         try:
             recipe.build(Path(folder))
         except (BuildFailedError, OSError) as error:
