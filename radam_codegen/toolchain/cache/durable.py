@@ -6,19 +6,27 @@ import errno
 import os
 from pathlib import Path
 
-__all__ = ["sync_entry", "sync_folder"]
+__all__ = ["sync_file", "sync_files", "sync_folder"]
 
 
-def sync_entry(folder: Path) -> None:
-    """Have the content of every file, and then the names, reach the disk.
+def sync_files(folder: Path) -> None:
+    """Have the content of every file in a folder reach the disk.
 
     Raises:
-        OSError: They may not have.
+        OSError: It may not have.
     """
     for path in sorted(folder.iterdir()):
         if path.is_file() and not path.is_symlink():
-            _sync(path, os.O_RDONLY)
-    sync_folder(folder)
+            sync_file(path)
+
+
+def sync_file(path: Path) -> None:
+    """Have the content of a file reach the disk.
+
+    Raises:
+        OSError: It may not have.
+    """
+    _sync(path, os.O_RDONLY)
 
 
 def sync_folder(folder: Path) -> None:

@@ -22,11 +22,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable
 
-from radam_codegen.toolchain.cache.durable import sync_entry, sync_folder
+from radam_codegen.toolchain.cache.durable import sync_file, sync_files, sync_folder
 from radam_codegen.toolchain.cache.failure import BuildFailedError
 from radam_codegen.toolchain.cache.layout import FAILED, prefix
 from radam_codegen.toolchain.cache.removal import delete, limit_failed, remove_entry
-from radam_codegen.toolchain.manifest import find_fault, write_manifest
+from radam_codegen.toolchain.manifest import MANIFEST, find_fault, write_manifest
 
 __all__ = ["Builder", "build_entry"]
 
@@ -63,9 +63,10 @@ def build_entry(
     private = Path(tempfile.mkdtemp(prefix=prefix("new", key), dir=target.parent))
     try:
         facts = build(private)
-        sync_entry(private)
+        sync_files(private)
         write_manifest(private, key, facts)
-        sync_entry(private)
+        sync_file(private / MANIFEST)
+        sync_folder(private)
         return _publish(private, target, key, own_copy)
     except BuildFailedError as failure:
         if _is_disk_full(private):
@@ -82,11 +83,13 @@ def _publish(
     for _ in range(2):
         try:
             private.rename(target)
-            sync_folder(target.parent)
-            return target, True
         except OSError:
             if not os.path.lexists(target):
                 raise
+        else:
+            with contextlib.suppress(OSError):  # it is in use by now
+                sync_folder(target.parent)
+            return target, True
         # Only without locks can another entry have come here meanwhile.
         fault = find_fault(target, key)
         if fault is None:
