@@ -17,6 +17,7 @@ __all__ = [
     "CompileError",
     "CompilerNotFoundError",
     "ConfigError",
+    "NoGpuError",
     "OperatorError",
     "PlanError",
     "ProgramError",
@@ -81,6 +82,10 @@ class ArtifactError(ToolchainError):
 
 class AbiMismatchError(ArtifactError):
     """A library was built for another version of the kernel ABI."""
+
+
+class NoGpuError(RadamCodegenError, RuntimeError):
+    """A CUDA kernel is to run where there is no GPU, no driver, or no Paddle that can use one."""
 
 
 class OperatorError(RadamCodegenError, RuntimeError):

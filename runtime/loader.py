@@ -16,7 +16,7 @@ from radam_codegen.runtime.interface import ffi
 from radam_codegen.runtime.library import OperatorLibrary
 from radam_codegen.toolchain.abi import abi_version, chunk_elements
 
-__all__ = ["LoadedKernel", "load_kernel", "load_operator"]
+__all__ = ["LoadedKernel", "load_kernel", "load_operator", "open_library"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def load_kernel(path: str | os.PathLike[str]) -> LoadedKernel:
         AbiMismatchError: The kernel was compiled for another version of the kernel ABI.
     """
     file = Path(path).absolute()
-    library = _open(file)
+    library = open_library(file)
     try:
         kernel = library.radam_codegen_kernel()
     except ffi().error:
@@ -87,7 +87,7 @@ def load_operator(path: str | os.PathLike[str]) -> OperatorLibrary:
         AbiMismatchError: The operator was compiled for another version of the kernel ABI.
     """
     file = Path(path).absolute()
-    library = _open(file)
+    library = open_library(file)
     try:
         version = int(library.radam_operator_abi_version())
     except ffi().error:
@@ -104,7 +104,12 @@ def _check_abi(file: Path, version: int) -> None:
         )
 
 
-def _open(file: Path) -> Any:
+def open_library(file: Path) -> Any:
+    """Load a library, or return it where it is loaded already.
+
+    Raises:
+        ArtifactError: The file is missing or cannot be loaded.
+    """
     try:
         status = file.stat()
         identity = (str(file), status.st_dev, status.st_ino, status.st_mtime_ns)

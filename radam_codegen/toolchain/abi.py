@@ -8,7 +8,13 @@ from pathlib import Path
 
 from radam_codegen._resources import include_dir
 
-__all__ = ["abi_version", "chunk_elements", "header_path", "header_text"]
+__all__ = [
+    "abi_version",
+    "chunk_elements",
+    "cuda_abi_version",
+    "header_path",
+    "header_text",
+]
 
 
 def header_path(name: str) -> Path:
@@ -27,12 +33,17 @@ def abi_version() -> int:
     return _constant("RADAM_CODEGEN_ABI_VERSION")
 
 
+def cuda_abi_version() -> int:
+    """Version of the CUDA kernel ABI that this package speaks."""
+    return _constant("RADAM_CODEGEN_CUDA_ABI_VERSION", "cuda_kernel.h")
+
+
 def chunk_elements() -> int:
     """Longest range of one tensor that a chunk covers, in elements."""
     return _constant("RADAM_CODEGEN_CHUNK")
 
 
-def _constant(name: str) -> int:
-    found = re.search(rf"^#define {name} (\d+)$", header_text("kernel.h"), re.M)
-    assert found is not None, f"kernel.h defines {name}"
+def _constant(name: str, header: str = "kernel.h") -> int:
+    found = re.search(rf"^#define {name} (\d+)$", header_text(header), re.M)
+    assert found is not None, f"{header} defines {name}"
     return int(found.group(1))

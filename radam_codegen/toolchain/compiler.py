@@ -19,7 +19,7 @@ from radam_codegen.errors import CompilerNotFoundError
 from radam_codegen.toolchain.digests import file_sha256
 from radam_codegen.toolchain.process import compiler_environment
 
-__all__ = ["Compiler", "find_c_compiler", "find_cxx_compiler"]
+__all__ = ["Compiler", "ask", "find_c_compiler", "find_cxx_compiler"]
 
 _C_CANDIDATES = ("cc", "gcc", "clang")
 _CXX_CANDIDATES = ("c++", "g++", "clang++")
@@ -143,10 +143,10 @@ def _probe(
     # -march=native spelled out as features, all in one call of a few milliseconds.
     asked = [*command, "-march=native", "-###", "-shared", "-x", language, "/dev/null"]
     try:
-        status, text = _ask(asked, timeout)
+        status, text = ask(asked, timeout)
         native = status == 0
         if not native:
-            status, text = _ask([word for word in asked if word != "-march=native"], timeout)
+            status, text = ask([word for word in asked if word != "-march=native"], timeout)
     except (OSError, subprocess.TimeoutExpired) as error:
         status, text, native = -1, f"it could not be started ({error})", False
         if isinstance(error, subprocess.TimeoutExpired):
@@ -166,12 +166,25 @@ def _probe(
     )
 
 
-def _ask(command: list[str], timeout: float) -> tuple[int, str]:
-    """Exit status of a command, and what it says on standard error."""
+def ask(command: list[str], timeout: float, *, both: bool = False) -> tuple[int, str]:
+    """Ask a compiler something.
+
+    Args:
+        command: What to run.
+        timeout: Seconds that it has, at most a minute.
+        both: Whether to listen to standard output, too.
+
+    Returns:
+        The exit status, and what it said on standard error.
+
+    Raises:
+        OSError: It could not be started.
+        subprocess.TimeoutExpired: It did not answer, and was killed.
+    """
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if both else subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
@@ -179,12 +192,12 @@ def _ask(command: list[str], timeout: float) -> tuple[int, str]:
         start_new_session=True,  # a group of its own, which can be ended as a whole
     ) as process:
         try:
-            _, text = process.communicate(timeout=min(timeout, _PROBE_SECONDS))
+            output, text = process.communicate(timeout=min(timeout, _PROBE_SECONDS))
         except BaseException:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             raise
-    return process.returncode, text
+    return process.returncode, (output or "") + text
 
 
 def _version(text: str) -> str:

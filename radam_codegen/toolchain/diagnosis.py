@@ -9,8 +9,11 @@ from pathlib import Path
 
 __all__ = ["describe_failure"]
 
+#: ``file:line:column: error:``, as GCC and clang write it, or ``file(line): error:``, as nvcc does.
 _ERROR = re.compile(
-    r"^(?P<file>[^:\n]+):(?P<line>\d+):(?:(?P<column>\d+):)? (?:fatal )?error: (?P<what>.*)$", re.M
+    r"^(?P<file>[^:\n]+)[:(](?P<line>\d+)\)?:(?:(?P<column>\d+):)? "
+    r"(?:fatal |catastrophic )?error(?: #[\w-]+)?: (?P<what>.*)$",
+    re.M,
 )
 _LINKER_ERROR = re.compile(r"^.*(?:undefined reference|cannot find|ld: |error: ).*$", re.M)
 _COMMENT = re.compile(r"/\*\s*(?P<text>.*?)\s*\*/|//\s*(?P<line>.*)$")

@@ -15,6 +15,7 @@ from radam_codegen.toolchain.diagnosis import describe_failure
 from radam_codegen.toolchain.process import run_logged
 
 __all__ = [
+    "CUDA_KERNELS",
     "KERNELS",
     "LOG",
     "OPERATORS",
@@ -27,10 +28,15 @@ __all__ = [
 
 #: Kinds of libraries: folders of the cache and of bundles.
 KERNELS = "kernels"
+CUDA_KERNELS = "cuda-kernels"
 OPERATORS = "operators"
 
 #: Name of the source and of the library of each kind.
-_FILES = {KERNELS: ("kernel.c", "kernel.so"), OPERATORS: ("operator.cc", "operator.so")}
+_FILES = {
+    KERNELS: ("kernel.c", "kernel.so"),
+    CUDA_KERNELS: ("kernel.cu", "kernel.so"),
+    OPERATORS: ("operator.cc", "operator.so"),
+}
 
 #: Name of the file that holds the compiler's command and output.
 LOG = "compiler.log"
@@ -60,7 +66,7 @@ class Recipe:
     """How one library is made.
 
     Attributes:
-        kind: :data:`KERNELS` or :data:`OPERATORS`.
+        kind: :data:`KERNELS`, :data:`CUDA_KERNELS` or :data:`OPERATORS`.
         title: What it is, to begin a message with.
         text: The source.
         command: The compiler's command; it runs in a folder that holds the source.
