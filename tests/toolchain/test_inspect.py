@@ -233,6 +233,14 @@ def test_a_source_of_another_version_speaks_for_itself(entry: Path) -> None:
     assert "\x1b" not in plain_text(found, ["source"])
 
 
+def test_a_source_without_end_takes_no_time(entry: Path) -> None:
+    lines = ["static int f(", "{", " " * 500_000, "/* a" * 500_000, "static " + "x" * 500_000, "}"]
+    rewritten(entry, "\n".join(lines))
+    (kernel,) = inspect(entry).kernels
+    assert len(kernel.source.lines) == len(lines)
+    assert {line.op for line in kernel.source.lines} == {None}
+
+
 def rewritten(entry: Path, source: str | None = None, **facts: object) -> None:
     build = read_manifest(entry)["build"]
     if source is not None:

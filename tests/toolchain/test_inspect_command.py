@@ -165,10 +165,15 @@ def test_bad_arguments_are_status_2() -> None:
 
 def test_needs_no_paddle(tmp_path: Path) -> None:
     (tmp_path / "paddle.py").write_text("raise ImportError('no paddle here')\n")
-    plan = written(tmp_path / "plan.json", PLAN)
+    plan = written(tmp_path / "größe.json", PLAN)
     done = subprocess.run(
-        [sys.executable, "-m", "radam_codegen.cli", "inspect", str(plan), "--source"],
-        env={**os.environ, "PYTHONPATH": str(tmp_path), "TERM": "xterm", "COLUMNS": "80"},
+        [sys.executable, "-m", "radam_codegen.cli", "inspect", str(plan)],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(tmp_path),
+            "PYTHONIOENCODING": "ascii",
+            "TERM": "xterm-256color",
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -176,6 +181,7 @@ def test_needs_no_paddle(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout, "no colours where no terminal is"
+    assert r"gr\xf6\xdfe.json" in done.stdout
 
 
 # ---- diff ---------------------------------------------------------------------------------------

@@ -104,5 +104,8 @@ def _show(blocks: Iterable[Block]) -> None:
 
         show(Console(), blocks)
         return
+    encoding = sys.stdout.encoding or "utf-8"
     for number, block in enumerate(blocks):
-        click.echo(("\n" if number else "") + "\n".join(block.lines))
+        text = ("\n" if number else "") + "\n".join(block.lines)
+        # A path may hold letters that the output has none for.
+        click.echo(text.encode(encoding, "backslashreplace").decode(encoding))

@@ -40,9 +40,12 @@ class SourceLine:
     phase: str | None = None
 
 
+#: Longest line that is looked at; expressions would take their time over one without end.
+_MOST_CHARACTERS = 1000
+
 _FUNCTION = re.compile(r"^(?:static|extern|__global__) [^;=]*?(\w+)\(")
 _DEFINITION = re.compile(r"^\s*const \w+ (\w+) = .*;(?: /\* (\w+)(?:: .*)? \*/)?$")
-_STORE = re.compile(r"^\s*.* /\* store (\w+)(?:: .*)? \*/$")
+_STORE = re.compile(r" /\* store (\w+)(?:: .*)? \*/$")
 #: Lines that say what they do without a name.
 _UNNAMED = {
     r"^\s*lane\[.*\] \+= \w+;$": OpKind.SUM_TENSOR,
@@ -71,6 +74,9 @@ def map_source(text: str, ir: GroupIR | None) -> tuple[SourceLine, ...]:
     lines = []
     function: str | None = None
     for number, line in enumerate(text.splitlines(), start=1):
+        if len(line) > _MOST_CHARACTERS:
+            lines.append(SourceLine(number, printable(line)))
+            continue
         opened = _FUNCTION.match(line)
         if opened is not None:
             function = opened.group(1)
@@ -101,7 +107,7 @@ def _operation(line: str, bodies: Mapping[str, Body], owner: str | None) -> _Fou
     if definition is not None:
         name, kind = definition.groups()
         return _find(bodies, owner, kind or OpKind.STEP.value, name)
-    stored = _STORE.match(line)
+    stored = _STORE.search(line)
     if stored is not None:
         return _find(bodies, owner, OpKind.STORE.value, stored.group(1))
     for form, kind in _UNNAMED.items():
