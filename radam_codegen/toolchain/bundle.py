@@ -80,10 +80,14 @@ class Bundle:
         """
         machine = platform.machine() if machine is None else machine
         kernel = self.index.kernels.get(source.name)
-        if kernel is None:
-            return self._foreign() or Miss("it holds no kernel of this name", False)
-        if kernel.source != source.sha256:
-            return self._foreign() or Miss(
+        if self.index.abi != abi_version():
+            return self._of_another_version()
+        if kernel is None or kernel.source != source.sha256:
+            if self.index.version != __version__:
+                return self._of_another_version()
+            if kernel is None:
+                return Miss("it holds no kernel of this name", False)
+            return Miss(
                 "its kernel of this name was compiled from another source than this installation "
                 "renders",
                 True,
@@ -101,10 +105,12 @@ class Bundle:
     def find_operator(self, paddle: str, machine: str | None = None) -> Artifact | Miss:
         """Find the operator for a version of Paddle."""
         machine = platform.machine() if machine is None else machine
+        if self.index.abi != abi_version() or self.index.version != __version__:
+            return self._of_another_version()
         mine = [each for each in self.index.operators if each.machine == machine]
         for each in mine:
             if each.paddle == paddle:
-                return self._foreign() or self._take(OPERATORS, each)
+                return self._take(OPERATORS, each)
         if not mine:
             return Miss(f"it holds no operator for {machine}", False)
         versions = ", ".join(sorted(each.paddle for each in mine))
@@ -120,20 +126,17 @@ class Bundle:
         paddles = ", ".join(sorted({each.paddle for each in index.operators})) or "no Paddle"
         return f"made by radam_codegen {index.version}; kernels: {shown}; operator for: {paddles}"
 
-    def _foreign(self) -> Miss | None:
-        """What tells why nothing in the bundle can be used."""
-        if self.index.abi != abi_version():
+    def _of_another_version(self) -> Miss:
+        index = self.index
+        if index.version != __version__:
             return Miss(
-                f"it was made for version {self.index.abi} of the kernel ABI, and radam_codegen "
-                f"{__version__} speaks version {abi_version()}",
-                True,
+                f"it was made by radam_codegen {index.version}, and this is {__version__}", True
             )
-        if self.index.version != __version__:
-            return Miss(
-                f"it was made by radam_codegen {self.index.version}, and this is {__version__}",
-                True,
-            )
-        return None
+        return Miss(
+            f"it was made for version {index.abi} of the kernel ABI, and radam_codegen "
+            f"{__version__} speaks version {abi_version()}",
+            True,
+        )
 
     def _take(self, kind: str, listed: Variant | BundledOperator) -> Artifact | Miss:
         folder = self.folder / kind / listed.key
@@ -149,7 +152,7 @@ def aot_command(folder: Path, *options: str) -> str:
 
 
 def open_bundle(folder: Path) -> Bundle:
-    """Read the index of a bundle, unless it was read before and has not changed.
+    """Read the index of a bundle, unless it was read before and has not changed since.
 
     Raises:
         ArtifactError: The folder is no bundle that this version can read, or others can write
@@ -162,12 +165,12 @@ def open_bundle(folder: Path) -> Bundle:
         raise ArtifactError(
             f"{folder} is no bundle: {INDEX} in it cannot be read ({error.strerror})."
         ) from None
+    _check_writers(folder)
     return _open(folder, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
 
 
 @lru_cache(maxsize=4)
 def _open(folder: Path, _identity: tuple[int, ...]) -> Bundle:
-    _check_writers(folder)
     try:
         return Bundle(folder, index_from_bytes(read_small(folder / INDEX, _MOST_INDEX_BYTES)))
     except (OSError, ValueError) as error:

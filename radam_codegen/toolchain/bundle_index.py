@@ -28,6 +28,9 @@ INDEX = "bundle.json"
 
 _FORMAT = 1
 
+#: Stands for the digest while that is computed.
+_NO_DIGEST = "0" * 64
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -94,9 +97,11 @@ class BundleIndex:
 
 def index_to_bytes(index: BundleIndex) -> bytes:
     """The one text of an index, with a digest of itself."""
-    content = {"format": _FORMAT, **asdict(index)}
-    digest = hashlib.sha256(_dumped(content)).hexdigest()
-    return _dumped({**content, "sha256": digest})
+    content = {"format": _FORMAT, "sha256": _NO_DIGEST, **asdict(index)}
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
+    return text.replace(_NO_DIGEST, hashlib.sha256(text.encode("ascii")).hexdigest()).encode(
+        "ascii"
+    )
 
 
 def index_from_bytes(text: bytes) -> BundleIndex:
@@ -111,21 +116,17 @@ def index_from_bytes(text: bytes) -> BundleIndex:
         raise ValueError("it is no index of a bundle")
     if content.get("format") != _FORMAT:
         raise ValueError(
-            f"it is of format {str(content.get('format'))[:20]}, and radam_codegen {__version__} "
+            f"it is of format {str(content.get('format'))[:20]!r}, and radam_codegen {__version__} "
             f"reads format {_FORMAT}"
         )
-    digest = content.pop("sha256", None)
-    if digest != hashlib.sha256(_dumped(content)).hexdigest():
+    digest = str(content.get("sha256"))
+    plain = text.replace(digest.encode("utf-8", "replace"), _NO_DIGEST.encode("ascii"))
+    if digest != hashlib.sha256(plain).hexdigest():
         raise ValueError("it is not as it was written")
     try:
         return _index(content)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it lacks something ({error})") from None
-
-
-def _dumped(content: Mapping[str, Any]) -> bytes:
-    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
-    return text.encode("ascii")
 
 
 def _index(content: dict[str, Any]) -> BundleIndex:

@@ -153,6 +153,8 @@ def write_bundle(
             long.
     """
     folder = folder.absolute()
+    if "\0" in str(folder):
+        raise ArtifactError(f"{str(folder)!r} cannot be a folder: it has a NUL in its name.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _held(folder, lock_timeout):
@@ -194,10 +196,12 @@ def _index_of_entries(folder: Path) -> BundleIndex:
     for path in listed(folder / KERNELS):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             manifest = read_manifest(path)
-            said = manifest["build"]
-            made = Variant(said["cpu"], said["machine"], (), path.name, manifest["sha256"])
-            before = kernels.get(said["name"], BundledKernel("", ()))
-            kernels[said["name"]] = replace(before, variants=(*before.variants, made))
+            name, cpu, machine = (manifest["build"][each] for each in ("name", "cpu", "machine"))
+            if not all(isinstance(each, str) for each in (name, cpu, machine)):
+                continue
+            made = Variant(cpu, machine, (), path.name, manifest["sha256"])
+            before = kernels.get(name, BundledKernel("", ()))
+            kernels[name] = replace(before, variants=(*before.variants, made))
     return BundleIndex(version="", kernels=kernels)
 
 

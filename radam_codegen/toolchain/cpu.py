@@ -68,6 +68,11 @@ def check_cpu(name: str) -> str:
             f"There is no CPU {name!r} among those that kernels are compiled for on "
             f"{platform.machine()}; there are {', '.join(cpu_names())}."
         )
+    if name == NATIVE and not cpu_features():
+        raise ArgumentError(
+            f"{_CPUINFO} does not say what this CPU can do, so nobody could tell where a kernel "
+            f"for {NATIVE} runs; there are {', '.join(cpu_names()[:-1])}."
+        )
     return name
 
 
