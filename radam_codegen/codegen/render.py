@@ -20,7 +20,7 @@ from radam_codegen.ir.group import GroupIR
 from radam_codegen.ir.ops import Op
 from radam_codegen.ir.printer import print_group
 
-__all__ = ["render"]
+__all__ = ["environment", "render"]
 
 
 def render(ir: GroupIR, target: Target = C_TARGET) -> KernelSource:
@@ -34,7 +34,7 @@ def render(ir: GroupIR, target: Target = C_TARGET) -> KernelSource:
         The source, which holds neither a time nor a place.
     """
     text = (
-        _environment(target.language)
+        environment()
         .get_template(target.template)
         .render(
             kernel=kernel_context(ir),
@@ -55,8 +55,9 @@ def _sha256(text: str) -> str:
 
 
 @cache
-def _environment(language: str) -> jinja2.Environment:
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """The templates, with what they may use."""
+    found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(templates_dir()),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -64,8 +65,8 @@ def _environment(language: str) -> jinja2.Environment:
         keep_trailing_newline=True,
         autoescape=False,  # C, not HTML; no name that a user chose reaches a template
     )
-    environment.filters["literal"] = _literal
-    return environment
+    found.filters["literal"] = _literal
+    return found
 
 
 @cache

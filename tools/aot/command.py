@@ -46,6 +46,11 @@ __all__ = ["aot"]
     "[default: if one is]",
 )
 @click.option(
+    "--standalone",
+    is_flag=True,
+    help="Write plain C sources with a CMakeLists.txt instead, and compile nothing.",
+)
+@click.option(
     "--jobs",
     type=click.IntRange(min=1),
     help="How many compilers run at once.  [default: the CPUs there are]",
@@ -60,6 +65,7 @@ def aot(
     target: str,
     out: str,
     operator: bool | None,
+    standalone: bool,
     jobs: int | None,
     as_json: bool,
 ) -> None:
@@ -93,6 +99,7 @@ def aot(
             cpus=cpus,
             target=target,
             operator=operator,
+            standalone=standalone,
             jobs=jobs,
             on_progress=on_progress,
         )

@@ -43,20 +43,24 @@ def progress(console: Console) -> Iterator[Callable[[int, int, str], None]]:
 
 def summary(result: AotResult) -> str:
     """The result in a few lines."""
-    kernels = _count(len(result.kernels), "kernel")
-    for_cpus = f" for {', '.join(result.cpus)}" if result.kernels else ""
-    operator = f", the operator for Paddle {result.operator}" if result.operator else ""
-    lines = [
-        f"{result.folder}: {kernels}{for_cpus} ({_count(result.variants, 'library', 'libraries')})"
-        f"{operator}; {result.compiled} compiled now, {result.size / 2**20:.1f} MiB in all, "
-        f"{result.seconds:.1f} s"
-    ]
+    parts = [_count(len(result.kernels), "kernel")]
+    if result.cpus and result.kernels:
+        libraries = _count(result.variants, "library", "libraries")
+        parts = [f"{parts[0]} for {', '.join(result.cpus)} ({libraries})"]
+    if result.operator:
+        parts.append(f"the operator for Paddle {result.operator}")
+    if result.cpus:
+        parts.append(f"{result.compiled} compiled now")
+    parts.append(f"{result.size / 2**20:.1f} MiB in all")
+    parts.append(f"{result.seconds:.1f} s")
+    lines = [f"{result.folder}: {', '.join(parts)}"]
     if result.note:
         lines.append(result.note)
     if result.failures:
         failed = dict.fromkeys(f"{each.name} {each.cpu}".rstrip() for each in result.failures)
         lines.append(f"could not be compiled: {', '.join(failed)}")
-    lines.append(f"To use it: export RADAM_CODEGEN_AOT={shlex.quote(str(result.folder))}")
+    if result.cpus:
+        lines.append(f"To use it: export RADAM_CODEGEN_AOT={shlex.quote(str(result.folder))}")
     return "\n".join(lines)
 
 

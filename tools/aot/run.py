@@ -34,6 +34,7 @@ from radam_codegen.toolchain.kernel import kernel_recipe
 from radam_codegen.toolchain.operator import operator_recipe
 from radam_codegen.tools.aot.request import Pathlike, Request, gather
 from radam_codegen.tools.aot.result import AotFailure, AotResult
+from radam_codegen.tools.aot.standalone import write_standalone
 
 __all__ = ["aot"]
 
@@ -51,6 +52,7 @@ def aot(
     cpus: Sequence[str] = (),
     target: str = "c",
     operator: bool | None = None,
+    standalone: bool = False,
     jobs: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> AotResult:
@@ -72,6 +74,7 @@ def aot(
         target: ``"c"``.
         operator: Whether to compile the operator for the Paddle that is installed here; None: if
             one is installed.
+        standalone: Write plain C sources with a CMakeLists.txt instead, and compile nothing.
         jobs: How many compilers run at once; the CPUs of the process when None.
         on_progress: Called with how many libraries are done, of how many, and a line on the last.
 
@@ -99,17 +102,23 @@ def aot(
         cpus=cpus,
         target=target,
     )
+    if standalone and (operator or cpus):
+        raise ArgumentError(
+            "plain C sources are for any CPU, and hold no operator: leave both out with standalone"
+        )
     if not request.structures and not operator:
         raise ArgumentError(
             "nothing is asked for: name plans, programs or kernels, or ask for all of them, or for "
             "the operator"
         )
-    paddle, note = _paddle(operator)
+    paddle, note = _paddle(False if standalone else operator)
     config = current()
     jobs = config.num_threads if jobs is None else jobs
     if jobs < 1:
         raise ArgumentError(f"jobs is {jobs}; at least one compiler must run")
     begin = time.monotonic()
+    if standalone:
+        return _standalone(Path(out), request, begin)
     with write_bundle(
         Path(out), lock_timeout=config.lock_timeout, compile_timeout=config.compile_timeout
     ) as writer:
@@ -126,10 +135,30 @@ def aot(
         compiled=work.compiled,
         operator=paddle.version if paddle is not None and work.operator is not None else None,
         note=note,
-        size=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        size=_size(folder),
         seconds=time.monotonic() - begin,
         failures=failures,
     )
+
+
+def _standalone(out: Path, request: Request, begin: float) -> AotResult:
+    write_standalone(out, request.structures)
+    return AotResult(
+        folder=out.absolute(),
+        kernels=tuple(request.structures),
+        cpus=(),
+        variants=0,
+        compiled=0,
+        operator=None,
+        note="Plain C sources; README.md in the folder says how to build and call them.",
+        size=_size(out),
+        seconds=time.monotonic() - begin,
+        failures=(),
+    )
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _paddle(wanted: bool | None) -> tuple[PaddleInstallation | None, str]:
