@@ -103,10 +103,10 @@ def test_a_healthy_machine(cold: tuple[Path, Result]) -> None:
 
 def test_what_it_prints_for_people(without_paddle: dict[str, str]) -> None:
     hostile = "/nowhere/\x1b[31mred [bold]"
-    done = run(**without_paddle, RADAM_CODEGEN_AOT=hostile)
+    done = run(**without_paddle, RADAM_CODEGEN_AOT=hostile, NVCC=hostile)
     assert done.returncode == 1
     assert "\x1b" not in done.stdout
-    assert "[bold]" in done.stdout
+    assert r"/nowhere/\x1b[31mred [bold] " in done.stdout
     lines = [line.rstrip() for line in done.stdout.splitlines()]
     assert any(line.endswith(" RADAM_CODEGEN_CACHE_DIR") for line in lines)
     assert "failure: settings" in lines
@@ -268,6 +268,21 @@ def test_no_paddle(text: str, said: str, tmp_path: Path, without_paddle: dict[st
     assert said in finding["found"]
     assert finding["fixes"]
     found(report, "C compiler", "ok")
+
+
+def test_a_native_part_that_does_not_load(cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "_cffi_backend.py").write_text("raise ImportError('wrong machine')")
+    environment = {"PYTHONPATH": str(tmp_path), "RADAM_CODEGEN_CACHE_DIR": str(cache)}
+    report = examine(1, **environment)
+    finding = found(report, "operator", "failure")
+    assert "ImportError: wrong machine" in finding["found"]
+    assert commands(finding)[0] == "pip install --force-reinstall radam-codegen"
+    found(report, "Paddle", "ok")
+    (tmp_path / "jinja2.py").write_text("raise ImportError('no jinja2')")
+    report = examine(1, **environment)
+    for check in ("C compiler", "C++ compiler", "operator"):
+        assert "ImportError: no jinja2" in found(report, check, "failure")["found"]
+    found(report, "threads", "ok")
 
 
 def test_a_paddle_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

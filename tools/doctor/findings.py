@@ -7,7 +7,7 @@ from typing import Any
 
 from radam_codegen.config import Config
 
-__all__ = ["FAILURE", "NOTE", "OK", "WARNING", "Finding", "Fix", "unless_off"]
+__all__ = ["FAILURE", "NOTE", "OK", "REINSTALL", "WARNING", "Finding", "Fix", "unless_off"]
 
 OK = "ok"
 #: Worth knowing; nothing is wrong.
@@ -29,6 +29,12 @@ class Fix:
 
     text: str
     command: str = ""
+
+
+#: The way out where a part of the package, or something that it needs, does not load.
+REINSTALL = Fix(
+    "Install the package and what it needs anew.", "pip install --force-reinstall radam-codegen"
+)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from radam_codegen.tools.doctor.compilers import (
     check_nvcc,
     check_python_headers,
 )
-from radam_codegen.tools.doctor.findings import FAILURE, OK, Finding, Fix
+from radam_codegen.tools.doctor.findings import FAILURE, OK, REINSTALL, Finding, Fix
 from radam_codegen.tools.doctor.machine import check_cpu, check_gpu, check_platform
 from radam_codegen.tools.doctor.settings import ShownSetting, read_settings
 from radam_codegen.tools.doctor.storage import check_bundle, check_cache
@@ -102,7 +102,7 @@ def _broken(title: str, error: Exception) -> Finding:
         f"{type(error).__name__}: {error}",
         "The check itself failed, which training may do, too.",
         (
-            Fix("Install the package anew.", "pip install --force-reinstall radam-codegen"),
+            REINSTALL,
             Fix(f"Report it, with this:\n{where}"),
         ),
     )

@@ -20,6 +20,7 @@ from radam_codegen.tools.doctor.findings import (
     FAILURE,
     NOTE,
     OK,
+    REINSTALL,
     WARNING,
     Finding,
     Fix,
@@ -146,12 +147,14 @@ def _refused(config: Config, stage: str, facts: dict[str, Any]) -> Finding:
     if facts["ours"]:
         fix = Fix("Do what the message says; then see whether all is well.", "radam-codegen doctor")
         return Finding(title, FAILURE, message, "Training ends with this error.", (fix,))
+    missing = facts["error"] in ("ImportError", "ModuleNotFoundError")
     return Finding(
         title,
         FAILURE,
         f"{facts['error']}: {message}",
-        "This should not happen.",
+        "Something that the package needs does not load." if missing else "This should not happen.",
         (
+            *((REINSTALL,) if missing else ()),
             _BY_ITSELF,
             Fix("Report it, with this:\n" + facts["traceback"].rstrip()),
         ),
