@@ -68,7 +68,7 @@ C_TARGET = Target(
         (
             "cc",
             *_C_FLAGS,
-            "-march=native -fPIC -shared -fvisibility=hidden",
+            "-march=native -fPIC -shared -fvisibility=hidden -g0",
             "-I<include> -o kernel.so kernel.c -lm",
         )
     ),

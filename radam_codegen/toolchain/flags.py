@@ -8,7 +8,7 @@ from radam_codegen.toolchain.cpu import NATIVE, march
 __all__ = ["KERNEL_FLAGS", "OPERATOR_FLAGS", "kernel_flags"]
 
 #: The same library for the same source, byte for byte: no path, no time, no chance.
-_REPRODUCIBLE = ("-g0", "-frandom-seed=radam_codegen", "-Wl,--build-id=none")
+_REPRODUCIBLE = ("-g0", "-Wl,--build-id=none")
 
 #: No flag here lets a compiler change a result: results are the same to the last bit for every
 #: optimization level. -fno-math-errno and -fno-trapping-math drop what nobody reads (errno and
@@ -36,6 +36,7 @@ OPERATOR_FLAGS = (
     "-fvisibility=hidden",
     "-Wall",
     "-Wextra",
+    "-frandom-seed=radam_codegen",  # names of what is local to a C++ file
     *_REPRODUCIBLE,
 )
 

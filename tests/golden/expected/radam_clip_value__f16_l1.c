@@ -22,7 +22,7 @@
  * template  sha256 <sha256> shared/values.j2
  *
  * Compiled by:
- *   cc -std=c11 -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math -march=native -fPIC -shared -fvisibility=hidden -I<include> -o kernel.so kernel.c -lm
+ *   cc -std=c11 -O3 -ffp-contract=off -fno-math-errno -fno-trapping-math -march=native -fPIC -shared -fvisibility=hidden -g0 -I<include> -o kernel.so kernel.c -lm
  */
 #include <math.h>
 #include <stdbool.h>
