@@ -86,6 +86,8 @@ def config(**settings: Any) -> Config:
         True
     """
     global _overrides
+    if not settings:
+        return current()
     unknown = sorted(set(settings) - set(_BY_NAME))
     if unknown:
         raise ConfigError(f"There is no setting {unknown[0]!r}; there are {', '.join(_BY_NAME)}.")
@@ -97,9 +99,8 @@ def config(**settings: Any) -> Config:
             else:
                 changed[name] = _BY_NAME[name].check(f"config({name}={value!r})", value)
         effective = _read(os.environ, changed)
-        if settings:
-            for watcher in _watchers:
-                watcher(effective)
+        for watcher in _watchers:
+            watcher(effective)
         _overrides = changed
     return effective
 
@@ -201,6 +202,7 @@ def _path(given: str, value: Any) -> Path:
         text = os.fspath(value)
         if not isinstance(text, str) or not text.strip() or "\0" in text:
             raise ValueError("it is empty, or no text")
+        text.encode("utf-8")  # raises for what Paddle cannot load a library from
         path = Path(text).expanduser().absolute()
         path.exists()  # raises for some that no file system takes
     except (TypeError, ValueError, RuntimeError, OSError) as error:

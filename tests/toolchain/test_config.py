@@ -110,6 +110,7 @@ def test_relative_and_home_folders_become_absolute(monkeypatch: pytest.MonkeyPat
         ("RADAM_CODEGEN_CACHE_DIR", __file__),
         ("RADAM_CODEGEN_CACHE_DIR", "~nobody-of-this-name/x"),
         ("RADAM_CODEGEN_CACHE_DIR", "x" * 5000),
+        ("RADAM_CODEGEN_CACHE_DIR", "/tmp/not UTF-8: \udcff"),
         ("RADAM_CODEGEN_MODE", "fast"),
         ("RADAM_CODEGEN_MODE", "OFF"),
         ("RADAM_CODEGEN_AOT", "/nowhere/at/all"),
