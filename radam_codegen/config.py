@@ -202,7 +202,8 @@ def _path(given: str, value: Any) -> Path:
         text = os.fspath(value)
         if not isinstance(text, str) or not text.strip() or "\0" in text:
             raise ValueError("it is empty, or no text")
-        text.encode("utf-8")  # raises for what Paddle cannot load a library from
+        if text != text.encode("utf-8", "replace").decode("utf-8"):
+            raise ValueError("it is not UTF-8, and Paddle loads no library from such a place")
         path = Path(text).expanduser().absolute()
         path.exists()  # raises for some that no file system takes
     except (TypeError, ValueError, RuntimeError, OSError) as error:
