@@ -10,8 +10,8 @@ import pytest
 from cffi import FFI
 from support.structures import CLASSES
 
-from radam_codegen.config import current
 from radam_codegen.codegen import KernelSource, render
+from radam_codegen.config import current
 from radam_codegen.ir.arithmetic import bfloat16_bits, bfloat16_values
 from radam_codegen.ir.plan import ClipKind, KernelStructure
 from radam_codegen.passes import lower_structure
