@@ -34,6 +34,7 @@ from radam_codegen.program.append_update import append_update
 from radam_codegen.program.checkpoint_copy import copied_state, restore_state
 from radam_codegen.program.dygraph import DygraphStepper
 from radam_codegen.program.executor_hook import install_executor_hook
+from radam_codegen.program.gpu import check_gpu
 from radam_codegen.program.native import native_rules
 from radam_codegen.program.shared_parameters import merge_shared
 from radam_codegen.program.state import StateMaker
@@ -46,7 +47,7 @@ _NO_TRACING = (
     "operators: trace the forward pass alone and call step() in dynamic graph, or build a static "
     "program"
 )
-_TARGETS = ("auto", "c", "native")
+_TARGETS = ("auto", "c", "cuda", "native")
 _LISTED = ", ".join(_TARGETS)
 
 
@@ -86,7 +87,8 @@ class RAdam(paddle.optimizer.RAdam):  # type: ignore[misc]
         decoupled_weight_decay: multiply parameters by ``1 - learning_rate * weight_decay`` before
             the update, instead of adding a term to the gradient, as ``torch.optim.RAdam`` does
             under the same name. A parameter's own regularizer is added to its gradient as ever.
-        target: ``"c"`` (compiled for this CPU), ``"auto"``, which is the same on a CPU, or
+        target: ``"c"`` (compiled for this CPU), ``"auto"``, which is the same on a CPU, ``"cuda"``
+            (programs can be built and sources rendered anywhere; to run they need a GPU), or
             ``"native"``: Paddle's own operators instead of a generated kernel, in this optimizer
             from now on. Mode ``off``, as it is set when the optimizer is constructed, makes every
             target that.
@@ -149,10 +151,9 @@ class RAdam(paddle.optimizer.RAdam):  # type: ignore[misc]
             weight_decay=check_decay("weight_decay", weight_decay),
             decoupled=check_decoupled(decoupled_weight_decay, weight_decay, listed),
         )
-        if target == "cuda":
-            raise UnsupportedError("target='cuda' is not there yet; there are " + _LISTED)
         if target not in _TARGETS:
             raise ArgumentError(f"there is no target {target!r}; there are {_LISTED}")
+        self._language = "cuda" if target == "cuda" else "c"
         self._groups = Groups(listed, defaults)
         # The base class reads types from the parameters, which names have none of.
         members = self._groups.members
@@ -209,7 +210,7 @@ class RAdam(paddle.optimizer.RAdam):  # type: ignore[misc]
         if self._native is not None:
             return []
         structures = dict.fromkeys(group.structure for group in self.plan.groups)
-        return [kernels.source_of(structure) for structure in structures]
+        return [kernels.source_of(structure, self._language) for structure in structures]
 
     def minimize(
         self,
@@ -292,7 +293,7 @@ class RAdam(paddle.optimizer.RAdam):  # type: ignore[misc]
         if framework.in_pir_mode():
             params_grads = merge_shared(params_grads)
         self._dtype = _learning_rate_dtype(params_grads, self._dtype)
-        update = append_update(self, self._groups, self._state, params_grads)
+        update = append_update(self, self._groups, self._state, params_grads, self._language)
         self._plan = update.plan
         return list(update.operations)
 
@@ -324,6 +325,9 @@ class RAdam(paddle.optimizer.RAdam):  # type: ignore[misc]
             params, grads = list(compress(params, wanted)), list(compress(grads, wanted))
         if not params:
             return
+        if self._language == "cuda":
+            check_gpu()
+            raise UnsupportedError("in dynamic graph, target='cuda' is not there; use target='c'")
         if self._state.missing:
             self._state.check_loaded(params)
         found_inf = self._get_auxiliary_var("found_inf")

@@ -90,13 +90,20 @@ class Node:
         """Return the value of one key of an object."""
         return self._field(self._object(), key)
 
-    def fields(self, *keys: str) -> list[Node]:
-        """Return the values of an object that has these keys and no others."""
+    def fields(self, *keys: str, optional: tuple[str, ...] = ()) -> list[Node]:
+        """Return the values of an object that has these keys and no others.
+
+        Args:
+            *keys: What it must have.
+            optional: What it may have; the values of those that it has come last.
+        """
         found = self._object()
-        unknown = sorted(set(found) - set(keys))
+        known = (*keys, *optional)
+        unknown = sorted(set(found) - set(known))
         if unknown:
-            raise self.error(f"unknown key {_shown(unknown[0])}; known are {', '.join(keys)}")
-        return [self._field(found, key) for key in keys]
+            raise self.error(f"unknown key {_shown(unknown[0])}; known are {', '.join(known)}")
+        there = (*keys, *(key for key in optional if key in found))
+        return [self._field(found, key) for key in there]
 
     def _object(self) -> _Object:
         if not isinstance(self._value, _Object):

@@ -47,9 +47,11 @@ class LaunchSpec:
     structure: KernelStructure
     numbers: GroupNumbers
     tensors: tuple[TensorNumbers, ...]
+    #: Language of the kernel: ``"c"`` or ``"cuda"``.
+    target: str = "c"
 
     @classmethod
-    def from_group(cls, group: GroupPlan) -> LaunchSpec:
+    def from_group(cls, group: GroupPlan, target: str = "c") -> LaunchSpec:
         """Take from a group of a plan what its launch needs."""
         structure = group.structure
         body = {each: index for index, each in enumerate(structure.classes)}
@@ -67,7 +69,7 @@ class LaunchSpec:
             )
             for tensor in group.tensors
         )
-        return cls(structure, numbers, tensors)
+        return cls(structure, numbers, tensors, target)
 
     @property
     def key(self) -> int:

@@ -64,6 +64,8 @@ def launch_to_text(spec: LaunchSpec) -> str:
         "numbers": list(spec.numbers),
         "tensors": runs,
     }
+    if spec.target != "c":  # which goes without saying
+        document["target"] = spec.target
     return json.dumps(document, separators=(",", ":"), allow_nan=False)
 
 
@@ -92,9 +94,11 @@ class _Run(NamedTuple):
 
 def _read_launch(node: Node) -> LaunchSpec:
     node.field("version").constant(_VERSION, "this release reads no other version")
-    _, clip, skip, classes, numbers, tensors = node.fields(
-        "version", "clip", "skip", "classes", "numbers", "tensors"
+    _, clip, skip, classes, numbers, tensors, *target = node.fields(
+        "version", "clip", "skip", "classes", "numbers", "tensors", optional=("target",)
     )
+    for each in target:
+        each.constant("cuda", "any other target goes without saying")
     kinds = classes.items(_read_class)
     if not kinds:
         raise classes.error("must have an entry")
@@ -111,7 +115,7 @@ def _read_launch(node: Node) -> LaunchSpec:
     spec = LaunchSpec.from_group(group)
     listed = zip(spec.tensors, runs)
     whole = tuple(each for tensor, run in listed for each in (tensor,) * run.length)
-    return LaunchSpec(spec.structure, spec.numbers, whole)
+    return LaunchSpec(spec.structure, spec.numbers, whole, "cuda" if target else "c")
 
 
 def _read_class(node: Node) -> TensorClass:

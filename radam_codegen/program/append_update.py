@@ -40,6 +40,7 @@ def append_update(
     groups: Groups,
     state: StateMaker,
     params_grads: Sequence[tuple[Any, Any]],
+    target: str = "c",
 ) -> Update:
     """Append one fused step per group to the current programs, and state and kernels to startup.
 
@@ -48,6 +49,7 @@ def append_update(
         groups: the options of each parameter.
         state: makes the optimizer's state.
         params_grads: pairs of parameter and gradient; pairs without a gradient are left out.
+        target: language of the kernels, ``"c"`` or ``"cuda"``.
 
     Raises:
         UnsupportedError: a gradient is sparse, or a type has no kernel. Both programs are as
@@ -67,14 +69,15 @@ def append_update(
     _check_program(main, planned, found_inf)
     kernels.operator()  # a program can hold the operator only once Paddle knows it
     for group in planned:
-        kernels.source_of(group.plan.structure)  # whatever is wrong with the IR shows here
+        # Whatever is wrong with the IR shows here.
+        kernels.source_of(group.plan.structure, target)
     memory = _memory(optimizer, state)
     with restored_on_failure(main, startup, mappings=memory), after_backward(main):
         learning_rate = create_learning_rate(optimizer, main)
         operations = tuple(
             operation
             for group in planned
-            for operation in _emit(main, startup, group, state, learning_rate, found_inf)
+            for operation in _emit(main, startup, group, state, learning_rate, found_inf, target)
         )
     install_executor_hook()
     if not framework.in_pir_mode():
@@ -139,9 +142,10 @@ def _emit(
     maker: StateMaker,
     learning_rate: Any,
     found_inf: Any,
+    target: str,
 ) -> list[Any]:
     state = maker.of_group(group)
-    launch = LaunchSpec.from_group(group.plan)
+    launch = LaunchSpec.from_group(group.plan, target)
     key, text = launch.key, launch.to_text()
     gathered = GatheredSteps(main, state.counts) if state.counts else None
     emit_build(startup, gathered.as_many_in(startup) if gathered else state.step, key, text)

@@ -6,12 +6,13 @@ import threading
 from dataclasses import dataclass, replace
 from functools import cache
 
-from radam_codegen.codegen import KernelSource, render
+from radam_codegen.codegen import C_TARGET, CUDA_TARGET, KernelSource, render
 from radam_codegen.config import current
-from radam_codegen.errors import PlanError
+from radam_codegen.errors import PlanError, UnsupportedError
 from radam_codegen.ir.launch import LaunchSpec
 from radam_codegen.ir.plan import KernelStructure
 from radam_codegen.passes import lower_structure
+from radam_codegen.program.gpu import check_gpu
 from radam_codegen.program.operator import ensure_operator
 from radam_codegen.runtime import LoadedKernel, OperatorLibrary, load_kernel
 from radam_codegen.toolchain import build_kernel
@@ -38,16 +39,21 @@ def operator() -> OperatorLibrary:
     return ensure_operator(_build_group)
 
 
-def source_of(structure: KernelStructure) -> KernelSource:
-    """Return the source of a kernel; its ``path`` is None until it has been compiled here."""
-    ready = _ready.get(structure)
-    return _rendered(structure) if ready is None else ready.source
+def source_of(structure: KernelStructure, target: str = "c") -> KernelSource:
+    """Return the source of a kernel; its ``path`` is None until it has been compiled here.
+
+    Args:
+        structure: which kernel.
+        target: ``"c"`` or ``"cuda"``.
+    """
+    ready = _ready.get(structure) if target == "c" else None
+    return _rendered(structure, target) if ready is None else ready.source
 
 
 @cache
-def _rendered(structure: KernelStructure) -> KernelSource:
+def _rendered(structure: KernelStructure, target: str = "c") -> KernelSource:
     # Kept, so that what is rendered while a program is built need not be when it starts.
-    return render(lower_structure(structure))
+    return render(lower_structure(structure), CUDA_TARGET if target == "cuda" else C_TARGET)
 
 
 def _build_group(key: int, launch: str) -> None:
@@ -66,7 +72,15 @@ def register(key: int, spec: LaunchSpec) -> None:
 
     Raises:
         ToolchainError: the kernel cannot be built or loaded.
+        NoGpuError: the kernel is for a GPU, and there is none.
+        UnsupportedError: the kernel is for a GPU, which the operator does not launch on.
     """
+    if spec.target == "cuda":
+        check_gpu()
+        raise UnsupportedError(
+            "the operator runs on CPUs only, and target='cuda' asks for a GPU; use target='c' with "
+            "paddle.set_device('cpu')"
+        )
     operator().register(key, _kernel(spec.structure), spec.numbers, spec.tensors)
 
 
