@@ -103,8 +103,8 @@ def _find_fault(folder: int, key: str) -> Fault | None:
         return _unreadable(MANIFEST, error)
     except ValueError as error:
         return Fault(f"its manifest cannot be understood ({error})")
-    if content.get("key") != key:
-        return Fault(f"its manifest is that of {str(content.get('key'))[:64]!r}")
+    if content["key"] != key:
+        return Fault(f"its manifest is that of {content['key'][:64]!r}")
     files = content["files"]
     for name, digest in files.items():
         try:
@@ -139,6 +139,8 @@ def _read_manifest(folder: int) -> dict[str, Any]:
         raise ValueError("lists no files, or too many")
     if any(os.path.basename(name) != name or name in ("", ".", "..") for name in names):
         raise ValueError("names a file that lies elsewhere")
+    if not isinstance(content.get("key"), str):
+        raise ValueError("names no key")
     if not isinstance(content.get("build"), dict):
         raise ValueError("says nothing of the build")
     return {**content, "sha256": digest}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 import re
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from support.hostile import STRINGS, broken_texts, mutated
 from support.plans import update_plans
 
@@ -29,6 +32,16 @@ from radam_codegen.ir.plan import (
 )
 from radam_codegen.ir.structure_name import structure_from_name
 from radam_codegen.passes import lower_structure
+from radam_codegen.toolchain.bundle_index import (
+    BundledKernel,
+    BundledOperator,
+    BundleIndex,
+    Variant,
+    index_from_bytes,
+    index_to_bytes,
+)
+from radam_codegen.toolchain.cache.layout import KEY
+from radam_codegen.toolchain.manifest import MANIFEST, find_fault, read_manifest, write_manifest
 
 F64, F32, BF16, F16 = DType.FLOAT64, DType.FLOAT32, DType.BFLOAT16, DType.FLOAT16
 
@@ -78,7 +91,7 @@ READERS = {
         lambda launch: [launch.structure],
         tuple(LaunchSpec.from_group(group).to_text() for group in PLAN.groups),
         r"the 'launch' attribute of a radam_codegen operator cannot be read: "
-        r"(document|version|clip|skip|classes|numbers|tensors|group 0|the text)\b",
+        r"(document|version|clip|skip|classes|numbers|tensors|target|group 0|the text)\b",
     ),
 }
 
@@ -136,7 +149,95 @@ def test_broken_texts(reader: Reader) -> None:
     assert sum(outcomes) == len(reader.seeds)
 
 
+# ---- Manifests and indexes, which state a digest of themselves ----------------------------------
+
+
+def _manifest(folder: Path) -> bytes:
+    (folder / "kernel.c").write_text("int x;")
+    write_manifest(folder, "0" * 32, {"name": "radam_no_clip__f32_l2", "flags": ["-O2"], "abi": 1})
+    return (folder / MANIFEST).read_bytes()
+
+
+def _read_manifest(folder: Path, content: bytes) -> None:
+    (folder / MANIFEST).write_bytes(content)
+    assert set(read_manifest(folder)) >= {"format", "key", "files", "build", "sha256"}
+    # What it says of the files may be anything, and is compared with what they are.
+    find_fault(folder, "0" * 32)
+
+
+def _index(folder: Path) -> bytes:
+    key, digest = "ab" * 16, "cd" * 32
+    variant = Variant("x86-64-v3", "x86_64", ("avx2", "fma"), key, digest)
+    return index_to_bytes(
+        BundleIndex(
+            kernels={"radam_no_clip__f32_l2": BundledKernel(digest, (variant,))},
+            operators=(BundledOperator("3.3.1 (commit)", "x86_64", key, digest),),
+            plans={"plan.json": digest},
+        )
+    )
+
+
+def _read_index(folder: Path, content: bytes) -> None:
+    index = index_from_bytes(content)
+    assert index_from_bytes(index_to_bytes(index)) == index
+    assert all(KEY.fullmatch(each.key) for each in index.operators)
+
+
+def _signed_manifest(content: dict[str, Any]) -> bytes:
+    """A manifest with the digest that it should have, so that more than that is looked at."""
+    content.pop("sha256", None)
+    digest = hashlib.sha256(_dumped(content, 2)).hexdigest()
+    return _dumped({**content, "sha256": digest}, 2)
+
+
+def _signed_index(content: dict[str, Any]) -> bytes:
+    text = _dumped({**content, "sha256": "0" * 64}, 1)
+    return text.replace(b"0" * 64, hashlib.sha256(text).hexdigest().encode())
+
+
+def _dumped(content: dict[str, Any], indent: int) -> bytes:
+    return (json.dumps(content, indent=indent, sort_keys=True) + "\n").encode()
+
+
+def _signed(text: str, sign: Callable[[dict[str, Any]], bytes]) -> bytes:
+    try:
+        return sign(json.loads(text))
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return text.encode("utf-8", "surrogatepass")
+
+
+DIGESTED = {
+    "manifest": (_manifest, _read_manifest, _signed_manifest),
+    "index": (_index, _read_index, _signed_index),
+}
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("kind", DIGESTED)
+def test_documents_with_a_digest(kind: str, signed: bool, tmp_path: Path) -> None:
+    write, read, sign = DIGESTED[kind]
+    seed = write(tmp_path)
+    read(tmp_path, seed)
+    assert sign(json.loads(seed)) == seed
+    generator = random.Random(kind)
+    texts = [mutated(seed.decode(), generator) for _ in range(800)]
+    messages, good = [], 0
+    for text in (*texts, *broken_texts(seed.decode())):
+        content = _signed(text, sign) if signed else text.encode("utf-8", "surrogatepass")
+        try:
+            read(tmp_path, content)
+        except ValueError as error:
+            messages.append(str(error))
+        else:
+            assert signed or content == seed
+            good += 1
+    assert all(each.isprintable() and 0 < len(each) < 500 for each in messages), messages
+    assert len(messages) > 200
+    assert good > (50 if signed else 0)
+
+
 @given(update_plans())
+@settings(max_examples=30)
 def test_launches_read_back_equal(plan: UpdatePlan) -> None:
     for group in plan.groups:
         spec = LaunchSpec.from_group(group)

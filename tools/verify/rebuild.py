@@ -10,9 +10,11 @@ from radam_codegen.config import Config
 from radam_codegen.errors import ToolchainError
 from radam_codegen.toolchain import find_c_compiler, find_cxx_compiler
 from radam_codegen.toolchain.cache import BuildFailedError
+from radam_codegen.toolchain.cpu import NATIVE, cpu_names
 from radam_codegen.toolchain.kernel import kernel_recipe
 from radam_codegen.toolchain.operator import operator_recipe
 from radam_codegen.toolchain.recipe import Recipe
+from radam_codegen.tools.inspect.text import printable
 from radam_codegen.tools.verify.sources import rendered
 
 __all__ = ["machine_code_fault"]
@@ -32,6 +34,9 @@ def machine_code_fault(entry: Path, build: dict[str, Any], config: Config) -> st
     Returns:
         What differs, or why nothing could be compared; None when the bytes are the same.
     """
+    cpu = build.get("cpu", NATIVE)
+    if cpu not in cpu_names():
+        return f"cannot be compiled anew: its manifest names an unknown CPU, {_shown(cpu)}"
     try:
         recipe = _recipe(entry, build, config)
     except ToolchainError as error:
@@ -63,7 +68,7 @@ def _recipe(entry: Path, build: dict[str, Any], config: Config) -> Recipe | None
         return operator_recipe(installed_paddle(), compiler, config.cache_dir)
     compiler = find_c_compiler(config.cc)
     source = rendered(build["name"])
-    return kernel_recipe(source, compiler, config.cache_dir, build.get("cpu", "native"))
+    return kernel_recipe(source, compiler, config.cache_dir, build.get("cpu", NATIVE))
 
 
 def _why_another(build: dict[str, Any], recipe: Recipe) -> str:
@@ -80,6 +85,7 @@ def _plain(value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    text = " ".join(value) if isinstance(value, list) else str(value)
-    line = text.splitlines()[0] if text else "nothing"
+    # The manifest may come from anywhere.
+    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    line = printable(text.splitlines()[0]) if text else "nothing"
     return line if len(line) <= 100 else f"{line[:100]}..."
