@@ -140,7 +140,7 @@ def _build(key: int, launch: Any, message: Any, size: int) -> int:
             build, key_lock = _builder, _key_locks.setdefault(key, threading.Lock())
         assert build is not None, "it is set before the operator is loaded"
         with key_lock:
-            build(key, ffi.string(launch).decode("utf-8"))
+            build(key, ffi.string(launch).decode("utf-8", "replace"))
     except BaseException as error:  # whatever it is, C++ must not see it
         with _lock:
             _failure = error
