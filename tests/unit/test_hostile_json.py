@@ -256,9 +256,31 @@ def test_a_launch_of_too_many_tensors_takes_no_memory(count: int) -> None:
         LaunchSpec.from_text(text.replace(one, many))
 
 
-@pytest.mark.parametrize("name", STRINGS, ids=ascii)
+@pytest.mark.parametrize("name", STRINGS, ids=lambda name: ascii(name[:20]))
 def test_names_reach_no_code(name: str) -> None:
     tensor = TensorPlan(name or "-", (2,), F32, F32, F32)
     plan = UpdatePlan((GroupPlan((tensor,)),))
     assert accepted(READERS["plan"], plan.to_json())
     assert plan.groups[0].structure == UpdatePlan(PLAN.groups[:1]).groups[0].structure
+
+
+@pytest.mark.parametrize("name", STRINGS, ids=lambda name: ascii(name[:20]))
+def test_names_in_messages(name: str) -> None:
+    document = json.loads(UpdatePlan(PLAN.groups[:1]).to_json())
+    tensor = document["groups"][0]["tensors"][0]
+    document["groups"][0]["tensors"] = [{**tensor, "name": name, "shape": [-1]}]
+    assert not accepted(READERS["plan"], json.dumps(document))
+    document["groups"][0]["tensors"] = [{**tensor, "name": name}] * 2
+    assert not accepted(READERS["plan"], json.dumps(document))
+
+
+def test_a_launch_that_lists_its_classes_in_another_way() -> None:
+    text = READERS["launch"].seeds[1]
+    document = json.loads(text)
+    assert len(document["classes"]) > 2
+    assert accepted(READERS["launch"], text)
+    for classes in (document["classes"][::-1], [*document["classes"], ["float64"] * 3]):
+        assert not accepted(READERS["launch"], json.dumps({**document, "classes": classes}))
+    document["tensors"].pop()
+    with pytest.raises(PlanError, match="classes: must be those of the tensors"):
+        LaunchSpec.from_text(json.dumps(document))
