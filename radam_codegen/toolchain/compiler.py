@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from radam_codegen.errors import CompilerNotFoundError
+from radam_codegen.toolchain.diagnosis import legible
 from radam_codegen.toolchain.digests import file_sha256
 from radam_codegen.toolchain.process import compiler_environment
 
@@ -152,7 +153,7 @@ def _probe(
         if isinstance(error, subprocess.TimeoutExpired):
             text = f"it did not answer within {error.timeout:g} s and was killed"
     if status != 0:
-        said = text.strip()[-2000:] or f"it ended with status {status} and said nothing"
+        said = legible(text.strip()[-2000:]) or f"it ended with status {status} and said nothing"
         raise CompilerNotFoundError(
             f"The {title} compiler {shlex.join(command)} does not work: {said}\n"
             f"Set {variable} to the command of one that does."

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["describe_failure"]
+__all__ = ["describe_failure", "legible"]
 
 #: ``file:line:column: error:``, as GCC and clang write it, or ``file(line): error:``, as nvcc does.
 _ERROR = re.compile(
@@ -20,6 +20,7 @@ _COMMENT = re.compile(r"/\*\s*(?P<text>.*?)\s*\*/|//\s*(?P<line>.*)$")
 
 #: How much of a log without any error line is shown.
 _TAIL_LINES = 5
+_MOST_LINE = 500
 
 
 def describe_failure(
@@ -50,6 +51,11 @@ def describe_failure(
     return "\n".join(lines)
 
 
+def legible(text: str) -> str:
+    """Make text of a program that may print anything such as a terminal shows and does not obey."""
+    return "".join(each if each.isprintable() or each in "\n\t" else "?" for each in text)
+
+
 def _quote(source: str, number: int) -> list[str]:
     text = source.splitlines()
     if not 1 <= number <= len(text):
@@ -75,11 +81,11 @@ def _most_telling(output: str) -> list[str]:
     if found is not None:
         return [found.group(0)]
     lines = [line for line in output.splitlines() if line.strip() and not line.startswith("$ ")]
-    return lines[-_TAIL_LINES:]
+    return [line[:_MOST_LINE] for line in lines[-_TAIL_LINES:]]
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return legible(path.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return ""

@@ -13,6 +13,7 @@ from radam_codegen.errors import CompileError
 from radam_codegen.toolchain.cache import BuildFailedError, content_key, get_or_build
 from radam_codegen.toolchain.diagnosis import describe_failure
 from radam_codegen.toolchain.process import run_logged
+from radam_codegen.toolchain.product import find_defect
 
 __all__ = [
     "CUDA_KERNELS",
@@ -106,12 +107,19 @@ class Recipe:
             timeout: Seconds that the compiler may take; None: as long as it likes.
 
         Raises:
-            BuildFailedError: The compiler refused the source, or could not be brought to an end.
+            BuildFailedError: The compiler refused the source, could not be brought to an end, or
+                made no library.
             OSError: The folder cannot be written.
         """
         (folder / self.source).write_text(self.text, encoding="utf-8")
         if run_logged(self.command, folder, folder / LOG, timeout) != 0:
             raise BuildFailedError(self.command)
+        defect = find_defect(folder / self.library)
+        if defect is not None:
+            reason = f"{self.command[0]} ended without an error, but {defect}"
+            with (folder / LOG).open("a", encoding="utf-8") as log:
+                log.write(f"radam_codegen: error: {reason}\n")
+            raise BuildFailedError(self.command, reason)
         return self.facts
 
     def artifact(self, folder: Path, *, compiled: bool) -> Artifact:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,11 @@ def find(cache: str, kind: str, key: str) -> bool:
     except _NotFoundError:
         return False
     return True
+
+
+def now() -> float:
+    """What the clock says, in seconds since 1970."""
+    return time.time()
 
 
 class _NotFoundError(Exception):
