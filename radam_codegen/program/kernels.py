@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -16,6 +15,7 @@ from radam_codegen.program.gpu import check_gpu
 from radam_codegen.program.operator import ensure_operator
 from radam_codegen.runtime import LoadedKernel, OperatorLibrary, load_kernel
 from radam_codegen.toolchain import build_kernel
+from radam_codegen.toolchain.forks import KeyedLocks
 from radam_codegen.toolchain.vanishing import again_if_gone
 
 __all__ = ["operator", "register", "source_of"]
@@ -29,8 +29,7 @@ class _Ready:
     source: KernelSource
 
 
-_lock = threading.Lock()
-_structure_locks: dict[KernelStructure, threading.Lock] = {}
+_locks = KeyedLocks()
 _ready: dict[KernelStructure, _Ready] = {}
 
 
@@ -86,9 +85,7 @@ def register(key: int, spec: LaunchSpec) -> None:
 
 def _kernel(structure: KernelStructure) -> LoadedKernel:
     """Return the loaded kernel for a structure; threads that want the same one wait for one."""
-    with _lock:
-        structure_lock = _structure_locks.setdefault(structure, threading.Lock())
-    with structure_lock:
+    with _locks.of(structure):
         if structure not in _ready:
             source = _rendered(structure)
             built, kernel = again_if_gone(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any, Callable
 
 import paddle
@@ -14,6 +13,7 @@ from radam_codegen.errors import OperatorError
 from radam_codegen.program.installation import installed_paddle, openmp_path, python_module_path
 from radam_codegen.runtime import OperatorLibrary, load_operator
 from radam_codegen.toolchain import Artifact, build_operator
+from radam_codegen.toolchain.forks import ForkSafeLock, KeyedLocks
 from radam_codegen.toolchain.vanishing import again_if_gone
 
 __all__ = [
@@ -32,11 +32,11 @@ STEP_OP = "radam_codegen_step"
 #: Makes the group of a key known to the operator library, from the operator's launch text.
 Builder = Callable[[int, str], None]
 
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 _library: OperatorLibrary | None = None
 _builder: Builder | None = None
 _callback: Any = None  # what C++ calls; as long as the process lives
-_key_locks: dict[int, threading.Lock] = {}
+_key_locks = KeyedLocks()
 _failure: BaseException | None = None
 
 
@@ -137,9 +137,9 @@ def _build(key: int, launch: Any, message: Any, size: int) -> int:
     try:
         assert ffi is not None, "operators run only once they are registered"
         with _lock:
-            build, key_lock = _builder, _key_locks.setdefault(key, threading.Lock())
+            build = _builder
         assert build is not None, "it is set before the operator is loaded"
-        with key_lock:
+        with _key_locks.of(key):
             build(key, ffi.string(launch).decode("utf-8", "replace"))
     except BaseException as error:  # whatever it is, C++ must not see it
         with _lock:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import threading
 from pathlib import Path
+
+from radam_codegen.toolchain.forks import ForkSafeLock
 
 __all__ = ["MEMO", "file_sha256", "remove_unfinished"]
 
@@ -17,7 +18,7 @@ MEMO = "digests.json"
 _MOST_REMEMBERED = 256
 
 _known: dict[str, str] = {}
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 
 
 def file_sha256(path: Path, memo_folder: Path) -> str:

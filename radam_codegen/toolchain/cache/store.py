@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import threading
 import warnings
 from collections import Counter
 from collections.abc import Mapping
@@ -29,7 +28,7 @@ from radam_codegen.toolchain.cache.removal import (
 )
 from radam_codegen.toolchain.cache.usage import evict, mark_used
 from radam_codegen.toolchain.digests import remove_unfinished
-from radam_codegen.toolchain.forks import in_forked_child
+from radam_codegen.toolchain.forks import KeyedLocks
 from radam_codegen.toolchain.manifest import FORMAT, find_fault
 
 __all__ = ["Entry", "content_key", "get_or_build"]
@@ -41,6 +40,9 @@ _KEY_DIGITS = 32
 _MOST_ATTEMPTS = 3
 
 _LOCK_SECONDS = 600.0
+
+#: One build per key at a time in this process.
+_locks = KeyedLocks()
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def get_or_build(
         ArtifactError: Neither the cache nor a temporary folder can be written; or another user can
             write to the cache; or the wait was too long.
     """
-    with _thread_lock(key):
+    with _locks.of(key):
         for folder in roots_of(root):
             check_folders(folder, kind)
             entry = folder / kind / key
@@ -224,22 +226,3 @@ def _warn_of(folder: Path, fault: str) -> None:
         RuntimeWarning,
         stacklevel=2,
     )
-
-
-# ---- One build per key at a time in this process ------------------------------------------------
-
-_locks: dict[str, threading.Lock] = {}
-_locks_lock = threading.Lock()
-
-
-def _thread_lock(key: str) -> threading.Lock:
-    in_forked_child(_new_locks)
-    with _locks_lock:
-        return _locks.setdefault(key, threading.Lock())
-
-
-def _new_locks() -> None:
-    # A thread that held one of them does not exist in the child.
-    global _locks_lock
-    _locks_lock = threading.Lock()
-    _locks.clear()
