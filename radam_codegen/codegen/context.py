@@ -27,6 +27,7 @@ class SlotUse:
 
     slot: str
     dtype: DType
+    read: bool
     written: bool
 
 
@@ -242,12 +243,16 @@ def _rate(op: Op) -> Rate | None:
 
 def _slots(ops: Iterable[Op], body: Body) -> tuple[SlotUse, ...]:
     """The arrays that a loop touches, in the order in which it first does."""
-    written: dict[str, bool] = {}
+    uses: dict[str, set[OpKind]] = {}
     for op in ops:
         if op.kind in (OpKind.LOAD, OpKind.STORE):
-            slot = str(op.attr)
-            written[slot] = written.get(slot, False) or op.kind is OpKind.STORE
+            uses.setdefault(str(op.attr), set()).add(op.kind)
     return tuple(
-        SlotUse(slot, slot_dtype(body.tensor_class, Slot(slot)), stored)
-        for slot, stored in written.items()
+        SlotUse(
+            slot,
+            slot_dtype(body.tensor_class, Slot(slot)),
+            OpKind.LOAD in kinds,
+            OpKind.STORE in kinds,
+        )
+        for slot, kinds in uses.items()
     )
