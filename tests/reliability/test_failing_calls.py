@@ -18,7 +18,7 @@ from support.fork_server import ForkServer, Outcome
 LASTING = [name for name, fault in FAULTS.items() if fault.lasting and fault.error]
 KILLS = ["everything killed", "one program killed", "process killed, its compiler not"]
 #: What a process can meet at any one of its calls.
-SINGLE = [name for name in FAULTS if name not in (*LASTING, *KILLS[1:])]
+SINGLE = [*(name for name in FAULTS if name not in (*LASTING, *KILLS)), KILLS[0]]
 #: Calls that meet each of them; the others meet one each.
 IN_FULL = {"open", "write", "pwrite", "fsync", "mkdir", "rename"}
 #: What its compiler can meet.
@@ -96,6 +96,13 @@ def of(by: str, calls: list[Call]) -> list[Call]:
     return [call for call in calls if call.by == by]
 
 
+def single_faults(call: Call) -> list[str]:
+    """What a call of the process meets: all there is, or a kill and one error."""
+    kill, errors = SINGLE[-1], [name for name in SINGLE[:-1] if FAULTS[name].meets(call)]
+    chosen = errors if call.name in IN_FULL else [errors[call.number % len(errors)]]
+    return [*chosen, kill]
+
+
 def test_every_kind_of_call_is_met(cold: list[Call]) -> None:
     process = Counter(call.name for call in of("process", cold))
     assert {"open", "write", "fsync", "mkdir", "rename", "unlink", "flock"} <= set(process)
@@ -117,11 +124,10 @@ def test_one_call_of_the_process_fails(
 ) -> None:
     sweep = Sweep(server, sandbox)
     for call in of("process", cold):
-        in_turn = SINGLE[call.number % len(SINGLE)] == name or name == "everything killed"
-        if FAULTS[name].meets(call) and (in_turn or call.name in IN_FULL):
+        if name in single_faults(call):
             sweep.fail(call, name)
     assert sweep.findings == []
-    if name == "everything killed":
+    if name == SINGLE[-1]:
         assert set(sweep.outcomes) == {"SIGKILL"}
     else:  # the cache cannot be written, so a temporary folder takes its place
         assert set(sweep.outcomes) == {"values"}
