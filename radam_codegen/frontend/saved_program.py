@@ -39,11 +39,11 @@ def read_launches(prefix: Path) -> tuple[LaunchSpec, ...]:
     Raises:
         ProgramError: There is no such file, or it holds no program, or no step of ours.
     """
-    path = _file_of(prefix)
     try:
+        path = _file_of(prefix)
         content = path.read_bytes()
-    except OSError as error:
-        raise ProgramError(f"{str(path)!r} cannot be read: {error.strerror}") from error
+    except OSError as error:  # a name that is too long for any file, too
+        raise ProgramError(f"{str(prefix)!r} cannot be read: {error.strerror}") from error
     if content.lstrip()[:1] == b"{":
         return launches_of_document(_parse(content, path), path)
     try:

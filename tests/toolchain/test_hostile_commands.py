@@ -280,7 +280,7 @@ def test_every_command(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     commands = list(leaves(main))
     assert {path[0] for _, path in commands} >= {*TRAINING, "aot", "cache", "inspect", "verify"}
     weights = [
-        4 if any(not getattr(p, "is_flag", False) for p in c.params) else 1 for c, _ in commands
+        8 if any(not getattr(p, "is_flag", False) for p in c.params) else 1 for c, _ in commands
     ]
     pristine = place.root / "pristine"
     for tree in (place.bundle, place.cache):
