@@ -45,6 +45,13 @@ def test_links_lead_somewhere(document: Path) -> None:
     assert [target for target in inside if not (document.parent / target).exists()] == []
 
 
+def test_every_fault_names_the_test_that_shows_it() -> None:
+    table = _text(ROOT / "docs" / "reliability.md").split("\n## Faults\n")[1].split("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ") and "**" not in line][1:]
+    assert len(rows) > 30
+    assert [row for row in rows if "`tests/" not in row.split(" | ")[-1]] == []
+
+
 def test_the_table_of_settings_is_complete() -> None:
     listed = set(re.findall(r"^\| `([A-Z_]+)` \|", _text(ROOT / "README.md"), re.MULTILINE))
     assert listed == {setting.variable for setting in SETTINGS}
