@@ -2,7 +2,8 @@
 
 Usage: aot_training.py static|dynamic CLIP [SAVE]
 
-``CLIP`` is a norm, or 0 for no clip. Into the folder ``SAVE`` go the plan and the program.
+``CLIP`` is the norm that all gradients are clipped to, or 0. Into the folder ``SAVE`` go the plan
+and the program.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import paddle
 _STARTS = ("subprocess.Popen", "os.posix_spawn", "os.exec", "os.fork", "os.forkpty", "os.system")
 _STEPS = 7
 _START = 0.5
+#: The same number in float32, in which a program has it, and in float64.
+_LR = 2.0**-7
 _SHAPES = ((9,), (3, 5), (20001,))
 
 started: list[str] = []
@@ -34,7 +37,7 @@ def _optimizer(clip: float, params: Any) -> Any:
     import radam_codegen as rc
 
     return rc.RAdam(
-        0.01,
+        _LR,
         parameters=params,
         weight_decay=0.1,
         grad_clip=paddle.nn.ClipGradByGlobalNorm(clip) if clip else None,

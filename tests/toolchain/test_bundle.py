@@ -37,10 +37,16 @@ from radam_codegen.ir.plan import (
 from radam_codegen.ir.structure_name import structure_from_name
 from radam_codegen.passes import lower_structure
 from radam_codegen.runtime import load_kernel
-from radam_codegen.toolchain import Artifact, build_kernel, find_ahead
+from radam_codegen.toolchain import Artifact, build_kernel, find_ahead, find_c_compiler
 from radam_codegen.toolchain.bundle import Bundle, Miss, open_bundle
 from radam_codegen.toolchain.bundle_index import BundleIndex, index_from_bytes, index_to_bytes
-from radam_codegen.toolchain.cpu import cpu_features, needed_features
+from radam_codegen.toolchain.cpu import (
+    cpu_features,
+    cpu_names,
+    default_cpus,
+    needed_features,
+)
+from radam_codegen.toolchain.kernel import kernel_recipe
 
 NAME = "radam_clip_global_norm__f32_l2"
 OTHER = "radam_no_clip__f32_no_decay"
@@ -150,6 +156,15 @@ def test_features_are_those_that_all_cpus_have(tmp_path: Path) -> None:
     assert cpu_features(tmp_path / "x86") == {"sse", "avx"}
     (tmp_path / "arm").write_text("Features\t: fp asimd\n\nFeatures\t: fp asimd sve\n")
     assert cpu_features(tmp_path / "arm") == {"fp", "asimd"}
+
+
+def test_other_machines_have_a_name_for_what_all_of_their_cpus_can_do(tmp_path: Path) -> None:
+    assert cpu_names("aarch64") == ("baseline", "native")
+    assert default_cpus("aarch64") == ("baseline",)
+    assert needed_features("baseline") == ()
+    gcc = find_c_compiler("gcc")
+    words = kernel_recipe(source_of(), gcc, tmp_path, "baseline").command
+    assert not [word for word in words if word.startswith("-march")]
 
 
 def runnable() -> Iterator[str]:
