@@ -41,7 +41,7 @@ def training(
     }
     scratch = tmp_path_factory.mktemp("scratch")
     with contextlib.closing(
-        ForkServer(scratch, None, environ, cases="support.training_cases")
+        ForkServer(scratch, place.root, environ, cases="support.training_cases")
     ) as server:
         yield server
 
@@ -84,18 +84,36 @@ def test_sixteen_cold_processes_train_alike(
     assert stats(place.cache).counts["hits"] == hits + 2
 
 
+def test_a_call_fails_while_a_startup_compiles(
+    training: ForkServer, place: Sandbox, cold: list[list[str]]
+) -> None:
+    shutil.rmtree(place.cache / "kernels")
+    assert training.run("train", log=True).result == cold[0]
+    assert training.faults is not None
+    calls = [call for call in training.faults.calls() if "/kernels/" in call.path]
+    for name, fault in (
+        ("rename", "everything killed"),
+        ("fsync", "no space"),
+        ("write", "half a write"),
+    ):
+        shutil.rmtree(place.cache / "kernels")
+        call = next(call for call in calls if call.name == name)
+        outcome = training.run("train", fault=(call.number, fault))
+        if outcome.signal is None:
+            assert outcome.result == cold[0], outcome
+            assert any("takes its place" in text for text in outcome.warnings)
+        assert (outcome.struck > 0, outcome.signal == "SIGKILL") == (True, "killed" in fault)
+        assert training.run("train").result == cold[0]
+        assert rubbish(place) == []
+
+
 def test_startups_that_are_killed_at_any_moment_hurt_nobody(
     training: ForkServer, place: Sandbox, cold: list[list[str]]
 ) -> None:
-    for kept in (True, False):  # with an operator in the cache, and without
-        shutil.rmtree(place.cache / "kernels")
-        if not kept:
-            shutil.rmtree(place.cache / "operators")
-        outcome = training.run(
-            "start_and_be_killed", count=KILLS if kept else 2, longest=0.6, seed=kept
-        )
-        assert outcome.result is not None, outcome
-        assert training.run("train").result == cold[0]
+    shutil.rmtree(place.cache / "kernels")
+    outcome = training.run("start_and_be_killed", count=KILLS, longest=0.6, seed=0)
+    assert outcome.result is not None, outcome
+    assert training.run("train").result == cold[0]
     training.run("train", what="decay")  # what builds anything clears up after the dead
     assert rubbish(place) == []
     assert verify_cache(place.cache) == []
