@@ -102,15 +102,26 @@ class Bundle:
         best = max(suitable, key=lambda each: (len(each.needs), each.cpu))
         return self._take(KERNELS, best)
 
-    def find_operator(self, paddle: str, machine: str | None = None) -> Artifact | Miss:
-        """Find the operator for a version of Paddle."""
+    def find_operator(
+        self, paddle: str, source: str, machine: str | None = None
+    ) -> Artifact | Miss:
+        """Find the operator for a version of Paddle.
+
+        Args:
+            paddle: The version.
+            source: What it must have been compiled from, to the last byte.
+            machine: The kind of CPU; that of this machine when None.
+        """
         machine = platform.machine() if machine is None else machine
         if self.index.abi != abi_version() or self.index.version != __version__:
             return self._of_another_version()
         mine = [each for each in self.index.operators if each.machine == machine]
         for each in mine:
             if each.paddle == paddle:
-                return self._take(OPERATORS, each)
+                found = self._take(OPERATORS, each)
+                if isinstance(found, Artifact) and found.source.read_bytes() != source.encode():
+                    return Miss("its operator was compiled from another source", True)
+                return found
         if not mine:
             return Miss(f"it holds no operator for {machine}", False)
         versions = ", ".join(sorted(each.paddle for each in mine))

@@ -35,13 +35,13 @@ def find_kernel(source: KernelSource, config: Config) -> Artifact | None:
     )
 
 
-def find_operator(paddle: str, config: Config) -> Artifact | None:
-    """Like :func:`find_kernel`, for the operator of a version of Paddle."""
+def find_operator(paddle: str, source: str, config: Config) -> Artifact | None:
+    """Like :func:`find_kernel`, for the operator of a version of Paddle and its source."""
     return _find(
         config,
         f"The operator for Paddle {paddle}",
         ("--operator",),
-        lambda bundle: bundle.find_operator(paddle),
+        lambda bundle: bundle.find_operator(paddle, source),
     )
 
 
@@ -62,7 +62,7 @@ def _find(
     try:
         bundle = open_bundle(config.aot)
         found, description = find(bundle), bundle.describe()
-    except ArtifactError as error:
+    except (ArtifactError, OSError) as error:
         found, description = Miss(str(error).rstrip("."), there=True), "cannot be read"
     if isinstance(found, Artifact):
         return found

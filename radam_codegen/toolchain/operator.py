@@ -14,7 +14,7 @@ from radam_codegen.toolchain.find_ahead import find_operator
 from radam_codegen.toolchain.flags import OPERATOR_FLAGS
 from radam_codegen.toolchain.recipe import OPERATORS, Artifact, Recipe, obtain
 
-__all__ = ["PaddleInstallation", "build_operator", "operator_recipe"]
+__all__ = ["PaddleInstallation", "build_operator", "operator_recipe", "operator_text"]
 
 _HEADERS = ("kernel.h", "launcher.h", "operator.h")
 
@@ -42,7 +42,7 @@ def build_operator(paddle: PaddleInstallation, config: Config) -> Artifact:
         CompileError: The compiler refused the source; its log is kept.
         ArtifactError: Nothing may be compiled, and the bundle does not have the operator.
     """
-    bundled = find_operator(paddle.version, config)
+    bundled = find_operator(paddle.version, operator_text(), config)
     if bundled is not None:
         return bundled
     compiler = find_cxx_compiler(config.cxx, config.compile_timeout)
@@ -89,7 +89,7 @@ def operator_recipe(paddle: PaddleInstallation, compiler: Compiler, memo_folder:
     return Recipe(
         kind=OPERATORS,
         title=f"The operator for Paddle {paddle.version}",
-        text=(runtime_dir() / "operator.cc").read_text(encoding="utf-8"),
+        text=operator_text(),
         command=command,
         shape={
             "headers": [header_text(name) for name in _HEADERS],
@@ -109,3 +109,8 @@ def operator_recipe(paddle: PaddleInstallation, compiler: Compiler, memo_folder:
         },
         advice="It wants a compiler that knows C++17; set CXX to the command of one.",
     )
+
+
+def operator_text() -> str:
+    """The operator's source."""
+    return (runtime_dir() / "operator.cc").read_text(encoding="utf-8")

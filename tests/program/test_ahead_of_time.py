@@ -14,6 +14,10 @@ from typing import Any
 import pytest
 
 import radam_codegen as rc
+from radam_codegen.program.installation import installed_paddle
+from radam_codegen.toolchain import Artifact
+from radam_codegen.toolchain.bundle import Miss, open_bundle
+from radam_codegen.toolchain.operator import operator_text
 
 TESTS = Path(__file__).resolve().parents[1]
 SCRIPT = TESTS / "support" / "aot_training.py"
@@ -131,3 +135,12 @@ def test_what_is_missing_is_made_by_the_command_that_the_error_names(
         env = {**os.environ, "PATH": path, "GLOG_minloglevel": "2"}
         subprocess.run(command, shell=True, env=env, check=True, capture_output=True, timeout=300)
     assert train("dynamic", NO_CLIP, bundle=mine, cache=tmp_path / "cache").result["started"] == []
+
+
+@pytest.mark.either_ir
+def test_an_operator_of_another_source_is_none(bundle: Path) -> None:
+    paddle = installed_paddle().version
+    found = open_bundle(bundle)
+    assert isinstance(found.find_operator(paddle, operator_text()), Artifact)
+    other = found.find_operator(paddle, operator_text() + "\n")
+    assert other == Miss("its operator was compiled from another source", True)

@@ -389,14 +389,14 @@ def test_a_hit_asks_no_compiler(auto: Config, tmp_path: Path) -> None:
 
 def test_an_operator_for_another_paddle_is_none(made: Path) -> None:
     bundle = open_bundle(made)
-    assert bundle.find_operator("3.3.1 (abc)") == Miss("it holds no operator for x86_64", False)
+    assert bundle.find_operator("3.3.1 (abc)", "") == Miss("it holds no operator for x86_64", False)
     from radam_codegen.toolchain.bundle_index import BundledOperator
 
     listed = BundledOperator("3.3.1 (def)", "x86_64", "0" * 32, "0" * 64)
     other = Bundle(made, replace(bundle.index, operators=(listed,)))
-    miss = other.find_operator("3.3.1 (abc)")
+    miss = other.find_operator("3.3.1 (abc)", "")
     assert miss == Miss("its operators are for Paddle 3.3.1 (def)", True)
-    damaged = other.find_operator("3.3.1 (def)")
+    damaged = other.find_operator("3.3.1 (def)", "")
     assert isinstance(damaged, Miss)
     assert "is damaged" in damaged.reason
 
