@@ -1,0 +1,1 @@
+"""CUDA kernels as they were compiled: their instructions, and what they need of a GPU."""
