@@ -1,7 +1,7 @@
 """Generated CUDA, executed on the CPU, and the C kernel agree to the last bit.
 
-A kernel with a body for every class of tensors is compiled for each kind of clip, with a skip flag and
-without: its bodies are those of every kernel that there is.
+A kernel with a body for every class of tensors is compiled for each kind of clip, with a skip flag
+and without: its bodies are those of every kernel that there is.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ SMALL = (0, 1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33, 63, 65, 127, 257)
 #: Longer than what a block updates, and than a chunk.
 LONG = (4097, 9001, 16385, 33001)
 
+LR = Number((0.01,))
+
 
 def name_of(structure: KernelStructure) -> str:
     return f"{structure.clip}{'-skip' if structure.skip else ''}"
@@ -70,7 +72,7 @@ def make_case(libraries: dict[KernelStructure, Path]) -> Callable[..., Case]:
         seed: int,
         long: tuple[int, ...] = (),
         offsets: Callable[..., list[list[int]]] | None = None,
-        lr: Number = Number((0.01,)),
+        lr: Number = LR,
         **special: object,
     ) -> Case:
         random = np.random.default_rng(seed)

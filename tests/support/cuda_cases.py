@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from radam_codegen._resources import include_dir
 from radam_codegen.codegen import C_TARGET, CUDA_TARGET, render
+from radam_codegen.ir.group import GroupIR
 from radam_codegen.ir.interpret import GroupArrays
 from radam_codegen.ir.plan import (
     Clip,
@@ -34,6 +36,7 @@ __all__ = [
     "build_c",
     "cuda_text",
     "decay_of",
+    "in_c",
     "offsets_in_step",
     "offsets_of_their_own",
     "random_group",
@@ -49,15 +52,21 @@ _CLIPS = {
 _SLOTS = 5
 
 
+@cache
+def _lowered(structure: KernelStructure) -> GroupIR:
+    return lower_structure(structure)
+
+
+@cache
 def cuda_text(structure: KernelStructure) -> str:
     """The generated file of a structure."""
-    return render(lower_structure(structure), CUDA_TARGET).text
+    return render(_lowered(structure), CUDA_TARGET).text
 
 
 def build_c(structure: KernelStructure, folder: Path) -> LoadedKernel:
     """Compile the C kernel of a structure: quickly, as its results do not depend on how well."""
     source = folder / f"{structure.name[:80]}.c"
-    source.write_text(render(lower_structure(structure)).text, encoding="utf-8")
+    source.write_text(render(_lowered(structure)).text, encoding="utf-8")
     library = source.with_suffix(".c.so")
     command = ["gcc", *C_TARGET.flags, "-O0", "-fPIC", "-shared", "-I", str(include_dir())]
     subprocess.run([*command, "-o", str(library), str(source), "-lm"], check=True)

@@ -1,6 +1,6 @@
 """Compiling generated CUDA kernels with g++, and running their steps on the CPU.
 
-The files are compiled as they are; ``tests/cuda/emulation`` stands in for what nvcc and a GPU bring.
+The files are compiled as they are; ``tests/cuda/emulation`` stands in for nvcc and a GPU.
 Steps run in a process of their own, which a faulty kernel may end.
 """
 
@@ -10,7 +10,7 @@ import os
 import re
 import struct
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
@@ -31,8 +31,8 @@ __all__ = [
     "SANITIZED",
     "WATCHED",
     "Case",
+    "EmulationError",
     "Emulator",
-    "Fault",
     "Flavour",
     "Number",
     "Order",
@@ -43,6 +43,7 @@ __all__ = [
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _SOURCES = Path(__file__).resolve().parents[1] / "cuda" / "emulation"
+_HEADER = "cuda_emulation.h"
 _SLOTS = (Slot.PARAM, Slot.GRAD, Slot.MOMENT1, Slot.MOMENT2, Slot.MASTER)
 #: The ``radam_cuda_dtype`` of a number in device memory.
 _NUMBER_TYPES = (DType.FLOAT64, DType.FLOAT32, DType.BFLOAT16, DType.FLOAT16)
@@ -65,7 +66,7 @@ class Flavour:
 WATCHED = Flavour(
     "watched",
     ("-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0"),
-    ("-O2",),
+    ("-O1",),
     12000,
 )
 _SANITIZERS = (
@@ -88,7 +89,7 @@ class Order(Enum):
     INTERLEAVED = 3
 
 
-class Fault(Exception):
+class EmulationError(Exception):
     """A kernel did what it must not, or could not be run; the message says what."""
 
 
@@ -156,17 +157,22 @@ class Emulator:
         self.flavour = flavour
         self._folder = folder
         self._driver = folder / "driver"
+        # The folder comes first, as it has the header of all kernels compiled beforehand.
+        folders = (folder, _SOURCES, include_dir())
         self._flags = (
             *_COMMON,
-            *("-I", str(include_dir()), "-I", str(_SOURCES)),
+            *(f"-I{path}" for path in folders),
             f"-DCUDART_VERSION={flavour.cuda_version}",
         )
 
     def build_driver(self) -> None:
-        """Compile the process that runs cases."""
+        """Compile the process that runs cases, and what stands before every kernel."""
         sources = sorted(map(str, _SOURCES.glob("*.cc")))
         flags = ("-Wall", "-Wextra", "-Werror", *self.flavour.driver_flags, "-rdynamic")
         self._compile(*flags, "-o", self._driver, *sources, "-ldl")
+        header = _SOURCES / _HEADER
+        compiled = self._folder / f"{_HEADER}.gch"
+        self._compile(*self.flavour.kernel_flags, "-x", "c++-header", "-o", compiled, header)
 
     def build(self, name: str, text: str, *flags: str) -> Path:
         """Compile a generated file, byte for byte, and return the library."""
@@ -175,7 +181,7 @@ class Emulator:
         unlinked, library = source.with_suffix(".o"), source.with_suffix(".so")
         self._compile(
             *(*self.flavour.kernel_flags, *flags),
-            *("-include", "cuda_emulation.h", "-c", "-o", unlinked, "-x", "c++", source),
+            *("-include", _HEADER, "-c", "-o", unlinked, "-x", "c++", source),
         )
         # Linked with the flags of the driver, which has what watched kernels call.
         self._compile(*self.flavour.driver_flags, "-shared", "-o", library, unlinked)
@@ -190,7 +196,7 @@ class Emulator:
         """Run cases, all in one process.
 
         Raises:
-            Fault: One of them ended it.
+            EmulationError: One of them ended it.
         """
         given, found = self._folder / "cases", self._folder / "results"
         given.write_bytes(b"".join(map(_encoded, cases)))
@@ -205,7 +211,7 @@ class Emulator:
             env={**os.environ, **options},
         )
         if done.returncode:
-            raise Fault(f"status {done.returncode}\n{done.stderr}{_line(done.stderr)}")
+            raise EmulationError(f"status {done.returncode}\n{done.stderr}{_line(done.stderr)}")
         results = memoryview(found.read_bytes())
         return [_decoded(case, reader) for reader in [_Reader(results)] for case in cases]
 
@@ -213,7 +219,7 @@ class Emulator:
         command = ["g++", *self._flags, *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise Fault(f"{' '.join(command)}\n{done.stderr}")
+            raise EmulationError(f"{' '.join(command)}\n{done.stderr}")
 
 
 def _line(message: str) -> str:
