@@ -38,7 +38,7 @@ def parsed() -> Any:
     from cffi import FFI  # the parser, which nothing that only runs kernels needs
 
     interface = FFI()
-    for name in ("kernel.h", "operator.h", "cuda_kernel.h"):
+    for name in ("kernel.h", "cuda_kernel.h", "operator.h"):
         text = header_text(name)
         interface.cdef(text[text.index(_BEGIN) + len(_BEGIN) : text.index(_END)])
     return interface

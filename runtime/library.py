@@ -9,10 +9,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radam_codegen.errors import AbiMismatchError, ArgumentError, OperatorError
+from radam_codegen.errors import (
+    AbiMismatchError,
+    ArgumentError,
+    OperatorError,
+    UnsupportedError,
+)
 from radam_codegen.ir.launch import GroupNumbers, TensorNumbers
 
 if TYPE_CHECKING:
+    from radam_codegen.runtime.cuda_loader import LoadedCudaKernel
     from radam_codegen.runtime.loader import LoadedKernel
 
 __all__ = ["OperatorLibrary"]
@@ -39,7 +45,7 @@ class OperatorLibrary:
     def register(
         self,
         key: int,
-        kernel: LoadedKernel,
+        kernel: LoadedKernel | LoadedCudaKernel,
         numbers: GroupNumbers,
         tensor_numbers: Sequence[TensorNumbers],
     ) -> None:
@@ -48,6 +54,7 @@ class OperatorLibrary:
         Raises:
             ArgumentError: A body number is not one of the kernel's.
             AbiMismatchError: The kernel's ABI is not the operator's.
+            UnsupportedError: The kernel is for a GPU, and the operator was compiled for CPUs only.
         """
         group = self.ffi.new("radam_numbers *", tuple(numbers))
         tensors = self.ffi.new(
@@ -61,9 +68,11 @@ class OperatorLibrary:
             "radam_operator_inputs[]",
             [(int(each.master), int(each.decay_at_run_time)) for each in tensor_numbers],
         )
-        status = self.library.radam_operator_register(
-            key, kernel.kernel, group, tensors, inputs, len(tensor_numbers)
-        )
+        given = (key, kernel.kernel, group, tensors, inputs, len(tensor_numbers))
+        if self.ffi.typeof(kernel.kernel) == self.ffi.typeof("const radam_cuda_kernel *"):
+            status = self.library.radam_operator_register_cuda(*given)
+        else:
+            status = self.library.radam_operator_register(*given)
         if status == 1:
             raise AbiMismatchError(
                 f"Kernel {kernel.name} ({kernel.path}) was built for another version of the "
@@ -74,6 +83,11 @@ class OperatorLibrary:
             raise ArgumentError(
                 f"Kernel {kernel.name} has {kernel.body_count} bodies, numbered from 0, "
                 f"but the tensors ask for {bodies}."
+            )
+        if status == 4:
+            raise UnsupportedError(
+                f"Kernel {kernel.name} is for a GPU, but the operator {self.path} was compiled for "
+                "a Paddle without CUDA. Install paddlepaddle-gpu, or use target='c'."
             )
         assert status == 0, "cffi hands over no NULL pointers"
 

@@ -15,10 +15,13 @@ __all__ = ["installed_paddle", "openmp_path", "python_module_path"]
 def installed_paddle() -> PaddleInstallation:
     """What the operator is built for and linked with."""
     root = _folder()
+    version = f"{paddle.version.full_version} ({paddle.version.commit})"
+    cuda = paddle.is_compiled_with_cuda()
     return PaddleInstallation(
-        version=f"{paddle.version.full_version} ({paddle.version.commit})",
+        version=f"{version} with CUDA {paddle.version.cuda()}" if cuda else version,
         include_dirs=(root / "include", root / "include" / "third_party"),
         libraries=(root / "libs" / "libphi_core.so", root / "libs" / "libcommon.so"),
+        cuda=cuda,
     )
 
 

@@ -4,33 +4,51 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
+from typing import Callable, Union
 
 from radam_codegen.codegen import C_TARGET, CUDA_TARGET, KernelSource, render
-from radam_codegen.config import current
-from radam_codegen.errors import PlanError, UnsupportedError
+from radam_codegen.config import Config, current
+from radam_codegen.errors import PlanError
 from radam_codegen.ir.launch import LaunchSpec
 from radam_codegen.ir.plan import KernelStructure
 from radam_codegen.passes import lower_structure
 from radam_codegen.program.gpu import check_gpu
 from radam_codegen.program.operator import ensure_operator
-from radam_codegen.runtime import LoadedKernel, OperatorLibrary, load_kernel
-from radam_codegen.toolchain import build_kernel
+from radam_codegen.runtime import (
+    LoadedCudaKernel,
+    LoadedKernel,
+    OperatorLibrary,
+    load_cuda_kernel,
+    load_kernel,
+)
+from radam_codegen.toolchain import Artifact, build_kernel
+from radam_codegen.toolchain.cuda import build_cuda_kernel
 from radam_codegen.toolchain.forks import KeyedLocks
 from radam_codegen.toolchain.vanishing import again_if_gone
 
 __all__ = ["operator", "register", "source_of"]
+
+_Build = Callable[[KernelSource, Config], Artifact]
+_Load = Callable[[Path], Union[LoadedKernel, LoadedCudaKernel]]
+
+#: By target, what compiles a kernel, and what loads it.
+_MAKERS: dict[str, tuple[_Build, _Load]] = {
+    "c": (build_kernel, load_kernel),
+    "cuda": (build_cuda_kernel, load_cuda_kernel),
+}
 
 
 @dataclass(frozen=True)
 class _Ready:
     """A kernel that is loaded, with the source that it was compiled from."""
 
-    kernel: LoadedKernel
+    kernel: LoadedKernel | LoadedCudaKernel
     source: KernelSource
 
 
 _locks = KeyedLocks()
-_ready: dict[KernelStructure, _Ready] = {}
+_ready: dict[tuple[KernelStructure, str], _Ready] = {}
 
 
 def operator() -> OperatorLibrary:
@@ -45,7 +63,7 @@ def source_of(structure: KernelStructure, target: str = "c") -> KernelSource:
         structure: which kernel.
         target: ``"c"`` or ``"cuda"``.
     """
-    ready = _ready.get(structure) if target == "c" else None
+    ready = _ready.get((structure, target))
     return _rendered(structure, target) if ready is None else ready.source
 
 
@@ -72,24 +90,22 @@ def register(key: int, spec: LaunchSpec) -> None:
     Raises:
         ToolchainError: the kernel cannot be built or loaded.
         NoGpuError: the kernel is for a GPU, and there is none.
-        UnsupportedError: the kernel is for a GPU, which the operator does not launch on.
     """
     if spec.target == "cuda":
         check_gpu()
-        raise UnsupportedError(
-            "the operator runs on CPUs only, and target='cuda' asks for a GPU; use target='c' with "
-            "paddle.set_device('cpu')"
-        )
-    operator().register(key, _kernel(spec.structure), spec.numbers, spec.tensors)
+    kernel = _kernel(spec.structure, spec.target)
+    operator().register(key, kernel, spec.numbers, spec.tensors)
 
 
-def _kernel(structure: KernelStructure) -> LoadedKernel:
+def _kernel(structure: KernelStructure, target: str) -> LoadedKernel | LoadedCudaKernel:
     """Return the loaded kernel for a structure; threads that want the same one wait for one."""
-    with _locks.of(structure):
-        if structure not in _ready:
-            source = _rendered(structure)
+    wanted = (structure, target)
+    with _locks.of(wanted):
+        if wanted not in _ready:
+            source = _rendered(structure, target)
+            build, load = _MAKERS[target]
             built, kernel = again_if_gone(
-                lambda: build_kernel(source, current()), lambda found: load_kernel(found.library)
+                lambda: build(source, current()), lambda found: load(found.library)
             )
-            _ready[structure] = _Ready(kernel, replace(source, path=built.source))
-        return _ready[structure].kernel
+            _ready[wanted] = _Ready(kernel, replace(source, path=built.source))
+        return _ready[wanted].kernel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,10 @@ from radam_codegen.toolchain.recipe import OPERATORS, Artifact, Recipe, obtain
 
 __all__ = ["PaddleInstallation", "build_operator", "operator_recipe", "operator_text"]
 
-_HEADERS = ("kernel.h", "launcher.h", "operator.h")
+_HEADERS = ("kernel.h", "cuda_kernel.h", "launcher.h", "operator.h")
+
+#: How the operator's files include each other; all others are included by a path of folders.
+_INCLUDE = re.compile(r'^#include "(?:operator/)?(\w+\.h)"\n', re.M)
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,13 @@ class PaddleInstallation:
         version: Its version and commit: everything that tells two builds of Paddle apart.
         include_dirs: Folders of its headers.
         libraries: Shared libraries that define what the headers declare.
+        cuda: Whether it can use a GPU; the operator then can, too.
     """
 
     version: str
     include_dirs: tuple[Path, ...]
     libraries: tuple[Path, ...]
+    cuda: bool = False
 
 
 def build_operator(paddle: PaddleInstallation, config: Config) -> Artifact:
@@ -71,9 +77,10 @@ def operator_recipe(paddle: PaddleInstallation, compiler: Compiler, memo_folder:
             *(("paddle/include", folder) for folder in reversed(paddle.include_dirs)),
         )
     )
+    flags = (*OPERATOR_FLAGS, *(("-DRADAM_CODEGEN_WITH_CUDA",) if paddle.cuda else ()))
     command = (
         *compiler.command,
-        *OPERATOR_FLAGS,
+        *flags,
         *prefixes,
         "-I",
         str(include_dir()),
@@ -96,12 +103,13 @@ def operator_recipe(paddle: PaddleInstallation, compiler: Compiler, memo_folder:
             "paddle": paddle.version,
             "libraries": [library.name for library in paddle.libraries],
             "compiler": compiler.identity(memo_folder),
-            "flags": OPERATOR_FLAGS,
+            "flags": flags,
             "machine": platform.machine(),
             "libc": platform.libc_ver(),
         },
         facts={
             "paddle": paddle.version,
+            "cuda": paddle.cuda,
             "abi": abi_version(),
             "compiler": compiler.version,
             "command": command,
@@ -112,5 +120,17 @@ def operator_recipe(paddle: PaddleInstallation, compiler: Compiler, memo_folder:
 
 
 def operator_text() -> str:
-    """The operator's source."""
-    return (runtime_dir() / "operator.cc").read_text(encoding="utf-8")
+    """The operator's source as it is compiled: one file, with what it includes in its place."""
+    folder, seen = runtime_dir(), set()
+
+    def text_of(path: Path) -> str:
+        return _INCLUDE.sub(included, path.read_text(encoding="utf-8"))
+
+    def included(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name in seen:
+            return ""
+        seen.add(name)
+        return text_of(folder / "operator" / name)
+
+    return text_of(folder / "operator.cc")

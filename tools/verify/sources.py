@@ -7,11 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from radam_codegen._resources import runtime_dir
 from radam_codegen.codegen import KernelSource, render
 from radam_codegen.errors import PlanError
 from radam_codegen.ir.structure_name import structure_from_name
 from radam_codegen.passes import lower_structure
+from radam_codegen.toolchain.operator import operator_text
 
 __all__ = ["rendered", "source_fault"]
 
@@ -38,8 +38,7 @@ def source_fault(entry: Path, build: dict[str, Any]) -> str | None:
     """
     if entry.parent.name == "operators":
         path = entry / "operator.cc"
-        expected = (runtime_dir() / "operator.cc").read_text(encoding="utf-8")
-        return _difference(path, expected, "the operator's source in this version")
+        return _difference(path, operator_text(), "the operator's source in this version")
     name = build.get("name")
     if not isinstance(name, str):
         return "its manifest does not say which kernel it is"

@@ -10,6 +10,7 @@
 #ifndef RADAM_CODEGEN_OPERATOR_H
 #define RADAM_CODEGEN_OPERATOR_H
 
+#include <radam_codegen/cuda_kernel.h>
 #include <radam_codegen/kernel.h>
 
 #ifdef __cplusplus
@@ -41,6 +42,13 @@ int32_t radam_operator_register(int64_t key, const radam_kernel *kernel,
                                 const radam_tensor_numbers *tensor_numbers,
                                 const radam_operator_inputs *inputs, int64_t tensor_count);
 
+/* Likewise for a kernel that runs on a GPU, of which the steps find all tensors; 1 stands for the CUDA
+ * kernel ABI. Returns 4 where the library was compiled without RADAM_CODEGEN_WITH_CUDA. */
+int32_t radam_operator_register_cuda(int64_t key, const radam_cuda_kernel *kernel,
+                                     const radam_numbers *numbers,
+                                     const radam_tensor_numbers *tensor_numbers,
+                                     const radam_operator_inputs *inputs, int64_t tensor_count);
+
 /* Forgets a group; a step that is running with it finishes. Returns 1 when there was none. */
 int32_t radam_operator_forget(int64_t key);
 
@@ -66,7 +74,8 @@ int32_t radam_operator_set_openmp(const char *path);
 
 /* One step of a registered group on plain pointers, in the order of its tensor numbers. step has
  * count entries and is updated in place. Returns 0, or writes a message and returns 1 when the key
- * is unknown, 2 when the count is not the group's, 3 when memory ran out. */
+ * is unknown, 2 when the count is not the group's, 3 when memory ran out, 4 when the group's kernel is
+ * for a GPU. */
 int32_t radam_operator_run(int64_t key, const radam_tensor *tensors, int64_t count, int64_t *step,
                            double lr, int32_t found_inf, char *message, int64_t message_size);
 

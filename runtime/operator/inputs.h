@@ -1,0 +1,210 @@
+// What an operator is given, checked before a kernel gets to see it.
+#ifndef RADAM_CODEGEN_OPERATOR_INPUTS_H
+#define RADAM_CODEGEN_OPERATOR_INPUTS_H
+
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "paddle/phi/api/ext/op_meta_info.h"
+#include "paddle/phi/api/include/tensor.h"
+
+#include "group.h"
+#include "raise.h"
+
+namespace radam_codegen {
+
+using paddle::CustomOpKernelContext;
+using paddle::DataType;
+using paddle::Tensor;
+
+// Numbers of the inputs of radam_codegen_step.
+enum StepInput : size_t {
+  kParam,
+  kGrad,
+  kMoment1,
+  kMoment2,
+  kStep,
+  kLearningRate,
+  kMaster,
+  kFoundInf,
+  kWeightDecay
+};
+
+inline std::string count_of(int64_t count, const char *noun) {
+  return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
+}
+
+// Input number `input` of an operator: one tensor, or the tensors of a Vec.
+class Input {
+ public:
+  // The place is where the kernel works.
+  Input(const CustomOpKernelContext &context, size_t input, const char *role,
+        const phi::Place &place = phi::CPUPlace())
+      : context_(context), range_(context.InputRangeAt(input)), role_(role), place_(place) {}
+
+  int64_t count() const { return static_cast<int64_t>(range_.second - range_.first); }
+
+  // An optional input that was left out is one tensor without anything in it.
+  bool absent() const {
+    return count() == 0 || (count() == 1 && !tensor(0).defined());
+  }
+
+  void check_count(int64_t expected) const {
+    if (count() != expected) {
+      throw_invalid_argument("radam_codegen: the group wants " + count_of(expected, role_) +
+                             ", but got " + std::to_string(count()) + ".");
+    }
+  }
+
+  int64_t numel(int64_t index) const { return checked(index).numel(); }
+
+  DataType dtype() const { return tensor(0).dtype(); }
+
+  // Address of the elements of one tensor, which must have numel of them; NULL where there are none.
+  // In-place outputs share the memory of their inputs, so this is also where results are written.
+  void *address(int64_t index, int64_t numel) const {
+    const Tensor &tensor = checked(index);
+    if (tensor.numel() != numel) {
+      throw_invalid_argument("radam_codegen: " + name(index) + " has " +
+                             count_of(tensor.numel(), "element") + " where " +
+                             std::to_string(numel) + " must be.");
+    }
+    if (numel == 0) {
+      return nullptr;
+    }
+    if (tensor.place() != place_) {
+      throw_invalid_argument("radam_codegen: " + name(index) + " is not on " + here() + ".");
+    }
+    return const_cast<void *>(tensor.data());
+  }
+
+  // The only tensor, which must be there.
+  const Tensor &only() const {
+    check_count(1);
+    return checked(0);
+  }
+
+  [[noreturn]] void throw_wrong_dtype(const char *expected) const {
+    throw_invalid_argument("radam_codegen: " + name(0) + " must be " + expected +
+                           ", but is of Paddle's data type number " +
+                           std::to_string(static_cast<int>(dtype())) + ".");
+  }
+
+ private:
+  const Tensor &tensor(int64_t index) const {
+    return context_.InputAt(range_.first + static_cast<size_t>(index));
+  }
+
+  const Tensor &checked(int64_t index) const {
+    const Tensor &checked = tensor(index);
+    if (!checked.has_allocation() && (!checked.defined() || checked.numel() != 0)) {
+      throw_invalid_argument("radam_codegen: " + name(index) +
+                             " holds no memory. Run the startup program, or load the state, before "
+                             "the first step.");
+    }
+    return checked;
+  }
+
+  std::string name(int64_t index) const {
+    return count() == 1 ? std::string("the ") + role_
+                        : std::string(role_) + " " + std::to_string(index);
+  }
+
+  std::string here() const {
+    return place_.GetType() == phi::AllocationType::CPU
+               ? "the CPU, for which this kernel was generated"
+               : "GPU " + std::to_string(place_.GetDeviceId()) + ", where the step counts are";
+  }
+
+  const CustomOpKernelContext &context_;
+  const std::pair<size_t, size_t> range_;
+  const char *role_;
+  const phi::Place place_;
+};
+
+inline int64_t *step_counts(const CustomOpKernelContext &context, size_t input,
+                            int64_t tensor_count, const phi::Place &place) {
+  const Input step(context, input, "tensor of step counts", place);
+  int64_t *counts = static_cast<int64_t *>(step.address(0, tensor_count));
+  if (step.dtype() != DataType::INT64) {
+    step.throw_wrong_dtype("int64");
+  }
+  return counts;
+}
+
+// Where a group's kernel works: on the CPU, or on the GPU that the step counts are on.
+inline phi::Place place_of(Group *group, const CustomOpKernelContext &context, size_t step) {
+  if (group->cuda() == nullptr) {
+    return phi::CPUPlace();
+  }
+  const Tensor &counts = Input(context, step, "tensor of step counts").only();
+  if (counts.place().GetType() != phi::AllocationType::GPU) {
+    throw_invalid_argument(
+        "radam_codegen: the tensor of step counts is not on a GPU, for which this kernel was "
+        "generated. Run both programs with an Executor for a GPU, or build them with target='c'.");
+  }
+  return counts.place();
+}
+
+// Where the tensors of a step are, in the group's order.
+inline void read_tensors(const CustomOpKernelContext &context, const Group &group,
+                         const phi::Place &place, radam_tensor *tensors) {
+  const int64_t count = group.tensor_count();
+  const Input params(context, kParam, "parameter", place);
+  const Input grads(context, kGrad, "gradient", place);
+  const Input moment1s(context, kMoment1, "moment1", place);
+  const Input moment2s(context, kMoment2, "moment2", place);
+  const Input masters(context, kMaster, "master weight", place);
+  params.check_count(count);
+  grads.check_count(count);
+  moment1s.check_count(count);
+  moment2s.check_count(count);
+  if (group.master_count() > 0 || !masters.absent()) {
+    masters.check_count(group.master_count());
+  }
+  int64_t master = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t numel = params.numel(i);
+    radam_tensor &tensor = tensors[i];
+    tensor.numel = numel;
+    tensor.param = params.address(i, numel);
+    tensor.grad = grads.address(i, numel);
+    tensor.moment1 = moment1s.address(i, numel);
+    tensor.moment2 = moment2s.address(i, numel);
+    tensor.master = group.has_master(i) ? masters.address(master++, numel) : nullptr;
+  }
+}
+
+// A number in host memory.
+inline double read_number(const Input &number) {
+  const void *data = number.address(0, 1);
+  switch (number.dtype()) {
+    case DataType::FLOAT32:
+      return *static_cast<const float *>(data);
+    case DataType::FLOAT64:
+      return *static_cast<const double *>(data);
+    case DataType::BFLOAT16:
+      return static_cast<float>(*static_cast<const phi::dtype::bfloat16 *>(data));
+    case DataType::FLOAT16:
+      return static_cast<float>(*static_cast<const phi::dtype::float16 *>(data));
+    default:
+      number.throw_wrong_dtype("float32, float64, bfloat16 or float16");
+  }
+}
+
+// A flag of one byte, in host memory or on a GPU; NULL where it was left out.
+inline const uint8_t *flag_address(const Input &flag) {
+  if (flag.absent()) {
+    return nullptr;
+  }
+  const void *data = flag.address(0, 1);
+  if (flag.dtype() != DataType::BOOL) {
+    flag.throw_wrong_dtype("bool");
+  }
+  return static_cast<const uint8_t *>(data);
+}
+
+}  // namespace radam_codegen
+
+#endif  // RADAM_CODEGEN_OPERATOR_INPUTS_H
