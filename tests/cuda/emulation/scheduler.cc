@@ -1,20 +1,12 @@
 #include "scheduler.h"
 
 #include <algorithm>
-#include <cstdarg>
-#include <cstdio>
-#include <cstdlib>
 #include <memory>
 
-#include <dlfcn.h>
-#include <sys/mman.h>
-#include <ucontext.h>
-#include <unistd.h>
-
 #include "fault.h"
+#include "fiber.h"
 
 #if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/common_interface_defs.h>
 #define UNWATCHED __attribute__((no_sanitize("address")))
 #else
 #define UNWATCHED
@@ -25,7 +17,6 @@ namespace emulation {
 namespace {
 
 const unsigned WARP = 32;
-const size_t STACK_BYTES = size_t(1) << 18; /* a thread's arguments take up to 32 KiB of it */
 const size_t RESIDENT_BLOCKS = 3;           /* at once, where blocks are interleaved */
 const unsigned CHANGE_ONE_IN = 16;          /* accesses */
 
@@ -41,11 +32,6 @@ public:
 
 private:
     uint64_t state_;
-};
-
-struct Fiber {
-    ucontext_t context;
-    char *stack;
 };
 
 enum class State { ready, at_barrier, at_shuffle, ended };
@@ -71,89 +57,13 @@ struct Block {
 };
 
 Schedule schedule;
-void *expected_stream;
-std::vector<Launch> launches;
 uint32_t runs; /* launches that were run */
 Random choices(0);
 
-std::vector<Fiber *> idle_fibers;
-ucontext_t host_context;
 const Launch *launch;
 Block *in_memory; /* the block whose shared memory is in place */
 Thread *thread;
 Running now;
-const void *code; /* that accesses memory */
-
-/* ---- Fibers --------------------------------------------------------------------------------------- */
-
-#if defined(__SANITIZE_ADDRESS__)
-const void *host_stack;
-size_t host_stack_bytes;
-#endif
-
-void enter(Fiber *fiber)
-{
-#if defined(__SANITIZE_ADDRESS__)
-    void *fake = nullptr;
-    __sanitizer_start_switch_fiber(&fake, fiber->stack, STACK_BYTES);
-#endif
-    swapcontext(&host_context, &fiber->context);
-#if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
-#endif
-}
-
-void leave(Fiber *fiber)
-{
-#if defined(__SANITIZE_ADDRESS__)
-    void *fake = nullptr;
-    __sanitizer_start_switch_fiber(&fake, host_stack, host_stack_bytes);
-#endif
-    swapcontext(&fiber->context, &host_context);
-#if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_finish_switch_fiber(fake, &host_stack, &host_stack_bytes);
-#endif
-}
-
-/* A fiber runs one thread to its end, and then whichever it is given next. */
-void fiber_main()
-{
-#if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_finish_switch_fiber(nullptr, &host_stack, &host_stack_bytes);
-#endif
-    for (;;) {
-        launch->run(launch->call);
-        thread->state = State::ended;
-        leave(thread->fiber);
-    }
-}
-
-Fiber *new_fiber()
-{
-    void *stack = mmap(nullptr, STACK_BYTES, PROT_READ | PROT_WRITE,
-        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (stack == MAP_FAILED) {
-        fault("no memory for a thread's stack");
-    }
-    Fiber *fiber = new Fiber;
-    fiber->stack = static_cast<char *>(stack);
-    getcontext(&fiber->context);
-    fiber->context.uc_stack.ss_sp = stack;
-    fiber->context.uc_stack.ss_size = STACK_BYTES;
-    fiber->context.uc_link = nullptr;
-    makecontext(&fiber->context, fiber_main, 0);
-    return fiber;
-}
-
-Fiber *some_fiber()
-{
-    if (idle_fibers.empty()) {
-        return new_fiber();
-    }
-    Fiber *fiber = idle_fibers.back();
-    idle_fibers.pop_back();
-    return fiber;
-}
 
 /* ---- Shared memory -------------------------------------------------------------------------------- */
 
@@ -301,7 +211,7 @@ void run_one(Block &in)
     put_in_memory(&in);
     thread = &in.threads[number];
     if (thread->fiber == nullptr) {
-        thread->fiber = some_fiber();
+        thread->fiber = take_fiber();
     }
     now = {runs, in.number, in.epoch, number, thread->fiber->stack, thread->fiber->stack + STACK_BYTES,
         launch->shared_begin, launch->shared_end, in.cells.data()};
@@ -309,7 +219,7 @@ void run_one(Block &in)
     if (thread->state == State::ready) {
         in.ready.push_back(number);
     } else if (thread->state == State::ended) {
-        idle_fibers.push_back(thread->fiber);
+        give_back(thread->fiber);
         in.ended += 1;
     } else if (thread->state == State::at_barrier) {
         in.at_barrier += 1;
@@ -321,6 +231,49 @@ void run_one(Block &in)
     }
     thread = nullptr;
 }
+
+} // namespace
+
+/* What a fiber runs: one thread, to its end. */
+void run_thread()
+{
+    launch->run(launch->call);
+    thread->state = State::ended;
+}
+
+/* ---- What kernels call ---------------------------------------------------------------------------- */
+
+unsigned thread_index() { return now.thread; }
+unsigned block_index() { return now.block; }
+unsigned block_size() { return launch->block.x; }
+unsigned grid_size() { return launch->grid.x; }
+
+void barrier(int line)
+{
+    thread->state = State::at_barrier;
+    thread->line = line;
+    leave();
+}
+
+uint64_t shuffle_down(int line, unsigned mask, uint64_t bits, unsigned delta, int width)
+{
+    if (width != static_cast<int>(WARP)) {
+        fault("a shuffle in line %d of %d lanes: only whole warps are emulated", line, width);
+    }
+    if ((mask >> now.thread % WARP & 1) == 0) {
+        fault("divergence: lane %u shuffles in line %d, but the mask %#x leaves it out",
+            now.thread % WARP, line, mask);
+    }
+    thread->state = State::at_shuffle;
+    thread->line = line;
+    thread->mask = mask;
+    thread->bits = bits;
+    thread->delta = delta;
+    leave();
+    return thread->bits;
+}
+
+/* ---- What stands around the scheduler ---------------------------------------------------------- */
 
 void run_launch(const Launch &wanted)
 {
@@ -357,128 +310,21 @@ void run_launch(const Launch &wanted)
     launch = nullptr;
 }
 
-} // namespace
-
-/* ---- What kernels call ---------------------------------------------------------------------------- */
-
-unsigned thread_index() { return now.thread; }
-unsigned block_index() { return now.block; }
-unsigned block_size() { return launch->block.x; }
-unsigned grid_size() { return launch->grid.x; }
-
-void barrier(int line)
-{
-    thread->state = State::at_barrier;
-    thread->line = line;
-    leave(thread->fiber);
-}
-
-uint64_t shuffle_down(int line, unsigned mask, uint64_t bits, unsigned delta, int width)
-{
-    if (width != static_cast<int>(WARP)) {
-        fault("a shuffle in line %d of %d lanes: only whole warps are emulated", line, width);
-    }
-    if ((mask >> now.thread % WARP & 1) == 0) {
-        fault("divergence: lane %u shuffles in line %d, but the mask %#x leaves it out",
-            now.thread % WARP, line, mask);
-    }
-    thread->state = State::at_shuffle;
-    thread->line = line;
-    thread->mask = mask;
-    thread->bits = bits;
-    thread->delta = delta;
-    leave(thread->fiber);
-    return thread->bits;
-}
-
-int enqueue(const Launch &wanted)
-{
-    const size_t most_bytes = CUDART_VERSION >= 12010 ? 32764 : 4096;
-    if (wanted.stream != expected_stream) {
-        fault("a launch on another stream than the step's");
-    }
-    if (wanted.argument_bytes > most_bytes) {
-        fault("a launch with %zu bytes of arguments", wanted.argument_bytes);
-    }
-    if (wanted.grid.x == 0 || wanted.grid.x > 0x7fffffff || wanted.grid.y != 1 || wanted.grid.z != 1) {
-        fault("a launch of %u x %u x %u blocks", wanted.grid.x, wanted.grid.y, wanted.grid.z);
-    }
-    if (wanted.block.x == 0 || wanted.block.x > 1024 || wanted.block.y != 1 || wanted.block.z != 1) {
-        fault("a launch of %u x %u x %u threads", wanted.block.x, wanted.block.y, wanted.block.z);
-    }
-    if (static_cast<int64_t>(launches.size()) == schedule.failing_launch) {
-        return cudaErrorLaunchOutOfResources;
-    }
-    Launch each = wanted;
-    if (schedule.most_blocks != 0) {
-        each.grid.x = std::min(each.grid.x, schedule.most_blocks);
-    }
-    if (schedule.most_threads != 0) {
-        each.block.x = std::min(each.block.x, schedule.most_threads);
-    }
-    launches.push_back(each);
-    return cudaSuccess;
-}
-
-/* ---- What the driver calls ------------------------------------------------------------------------ */
-
-void begin_recording(const Schedule &wanted, void *stream)
+void choose(const Schedule &wanted)
 {
     schedule = wanted;
-    expected_stream = stream;
     choices = Random(wanted.seed);
-    launches.clear();
 }
-
-void run_recorded()
-{
-    for (const Launch &each : launches) {
-        run_launch(each);
-    }
-}
-
-size_t recorded() { return launches.size(); }
 
 const Running *running() { return thread == nullptr ? nullptr : &now; }
 
 void may_change()
 {
     if (schedule.order == Order::interleaved && choices.below(CHANGE_ONE_IN) == 0) {
-        leave(thread->fiber);
+        leave();
     }
 }
 
-void code_that_runs(const void *place) { code = place; }
-
-void fault(const char *format, ...)
-{
-    std::va_list arguments;
-    va_start(arguments, format);
-    std::fputs("emulation: ", stderr);
-    std::vfprintf(stderr, format, arguments);
-    va_end(arguments);
-    std::fputs("\n", stderr);
-    Dl_info info;
-    if (launch != nullptr && dladdr(launch->kernel, &info) != 0) {
-        std::fprintf(stderr, "in %s\n", info.dli_sname == nullptr ? "a kernel" : info.dli_sname);
-    }
-    if (code != nullptr && dladdr(code, &info) != 0) {
-        const char *begin = static_cast<const char *>(info.dli_fbase);
-        std::fprintf(stderr, "at %s %#tx\n", info.dli_fname, static_cast<const char *>(code) - begin);
-    }
-    std::fflush(stderr);
-    _exit(3);
-}
+const void *kernel_that_runs() { return launch == nullptr ? nullptr : launch->kernel; }
 
 } // namespace emulation
-
-cudaError_t cudaGetDeviceCount(int *count)
-{
-    *count = 1;
-    return cudaSuccess;
-}
-
-const char *cudaGetErrorString(cudaError_t error)
-{
-    return error == cudaSuccess ? "no error" : "an error of the emulation";
-}

@@ -37,6 +37,11 @@ void begin_recording(const Schedule &schedule, void *stream);
 void run_recorded();
 size_t recorded();
 
+/* The order of the launches that follow. */
+void choose(const Schedule &schedule);
+/* Runs all blocks of a launch to their end. */
+void run_launch(const Launch &launch);
+
 /* The thread that runs, for those who watch it; null on the host. */
 struct Running {
     uint32_t launch;
@@ -50,6 +55,8 @@ struct Running {
     Cell *shared_cells;
 };
 const Running *running();
+/* Its kernel; null where no launch runs. */
+const void *kernel_that_runs();
 /* Lets another thread run, now and then, where the order is interleaved. */
 void may_change();
 
