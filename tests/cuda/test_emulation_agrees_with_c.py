@@ -189,6 +189,7 @@ def test_the_loop_moves_packets_of_16_bytes_and_each_array_once(
 #: What begins the pieces of a file that tell its kernel's bodies apart, or are computed for all.
 GLUE = (
     "/* radam_",  # the header
+    "#define BLOCK_THREADS",
     "/* Computed once per group. */",
     "/* One record per tensor",
     "static __device__ group_values values_of_group",
@@ -205,8 +206,8 @@ def pieces(structure: KernelStructure) -> list[str]:
 
 
 def code_of(piece: str) -> list[str]:
-    """Lines of a piece without what numbers a body."""
-    return [re.sub(r"case \d+:", "case:", line) for line in piece.splitlines()]
+    """Lines of a piece without what numbers a body, or depends on how many there are."""
+    return re.sub(r"(?<=case )\d+|(?<=__launch_bounds__).*", "", piece).splitlines()
 
 
 def is_part_of(lines: list[str], whole: list[str]) -> bool:
