@@ -19,7 +19,7 @@ KEYS = [content_key({"test": "command", "number": number}) for number in range(1
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "cach\udce9"  # a byte that is no text in UTF-8
+    folder = tmp_path / "caché"
     monkeypatch.setenv("RADAM_CODEGEN_CACHE_DIR", str(folder))
     return folder
 
