@@ -20,12 +20,14 @@ PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile $(PYTE
 MAKEFLAGS += --keep-going --no-print-directory
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types test-unit test-pir test-legacy format clean
+.PHONY: help demo test lint types test-unit test-pir test-legacy test-cuda-all format clean
 
 help:
 	@echo "make demo     train a small network with native RAdam and with radam_codegen, and compare"
 	@echo "make test     every check: ruff, mypy, and the tests, in both static IRs of Paddle"
 	@echo "make lint | types | test-unit | test-pir | test-legacy     one part of make test"
+	@echo "make test-cuda-all   compile CUDA kernels of every structure and run what nvcc makes of them;"
+	@echo "              make test does so with a few (half an hour; needs nvcc and cuobjdump)"
 	@echo "make format   let ruff put the code in order"
 	@echo "make clean    remove the virtual environment and everything that was built"
 
@@ -59,6 +61,11 @@ test-pir: $(VENV)/.installed-dev
 
 test-legacy: $(VENV)/.installed-dev
 	FLAGS_enable_pir_api=0 $(PYTEST) -m both_irs
+
+# Not by file: both are long.
+test-cuda-all: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist load $(PYTEST_ARGS) \
+	    --every-structure tests/cuda/test_instructions.py tests/cuda/test_ptx.py
 
 format: $(VENV)/.installed-dev
 	$(PY) -m ruff check --fix .

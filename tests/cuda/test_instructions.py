@@ -18,9 +18,9 @@ from radam_codegen.tools.cuda.resources import read_resources
 from radam_codegen.tools.cuda.sass import SassKernel, SassLoop, read_sass
 
 MOST_REGISTERS = 64
+#: Of float64 updates on sm_75, which has hardly any units for them; a little more than elsewhere.
+MOST_FOR_FLOAT64 = 80
 NORMS = (ClipKind.NORM, ClipKind.GLOBAL_NORM)
-
-each_structure = pytest.mark.parametrize("structure", QUICK, ids=lambda each: each.name)
 
 Kernels = dict[str, SassKernel]
 
@@ -42,21 +42,23 @@ def kernels_of(structure: KernelStructure) -> set[str]:
     return {f"radam_codegen_{phase}" for phase in phases}
 
 
-@each_structure
-def test_nothing_is_spilled_and_registers_are_few(structure: KernelStructure) -> None:
+def test_nothing_is_spilled_and_registers_are_few(built_structure: KernelStructure) -> None:
+    structure = built_structure
     _, cuobjdump = need_tools()
     library = build_for_all(structure)
     found = read_resources(cuobjdump.read("--dump-resource-usage", library))
     assert {(each.architecture, each.name) for each in found} == {
         (architecture, name) for architecture in ARCHITECTURES for name in kernels_of(structure)
     }
+    float64 = any(each.compute_dtype is DType.FLOAT64 for each in structure.classes)
     for each in found:
-        assert each.registers <= MOST_REGISTERS, each
+        old = float64 and each.architecture == 75 and each.name == "radam_codegen_each"
+        assert each.registers <= (MOST_FOR_FLOAT64 if old else MOST_REGISTERS), each
         assert (each.stack, each.local) == (0, 0), each
 
 
-@each_structure
-def test_no_instruction_touches_local_memory(structure: KernelStructure) -> None:
+def test_no_instruction_touches_local_memory(built_structure: KernelStructure) -> None:
+    structure = built_structure
     for architecture, kernels in machine_code(structure).items():
         assert set(kernels) == kernels_of(structure)
         for kernel in kernels.values():
@@ -64,8 +66,8 @@ def test_no_instruction_touches_local_memory(structure: KernelStructure) -> None
             assert not touching, (architecture, kernel.name)
 
 
-@each_structure
-def test_the_update_of_a_packet_is_what_the_ir_says(structure: KernelStructure) -> None:
+def test_the_update_of_a_packet_is_what_the_ir_says(built_structure: KernelStructure) -> None:
+    structure = built_structure
     bodies = lowered(structure).bodies
     expected = sorted(map(expected_loop, bodies))
     for architecture, kernels in machine_code(structure).items():
@@ -78,8 +80,8 @@ def test_the_update_of_a_packet_is_what_the_ir_says(structure: KernelStructure) 
         assert sorted(found) == expected, f"sm_{architecture}"
 
 
-@each_structure
-def test_gradients_are_summed_up_128_bits_at_a_time(structure: KernelStructure) -> None:
+def test_gradients_are_summed_up_128_bits_at_a_time(built_structure: KernelStructure) -> None:
+    structure = built_structure
     if structure.clip not in NORMS:
         pytest.skip("has no norm")
     sizes = sorted({each.grad_dtype.size for each in structure.classes})
@@ -96,8 +98,8 @@ def test_gradients_are_summed_up_128_bits_at_a_time(structure: KernelStructure) 
             assert loop.count("DFMA") == loop.count("DADD") == 0
 
 
-@each_structure
-def test_no_element_is_updated_in_double_precision(structure: KernelStructure) -> None:
+def test_no_element_is_updated_in_double_precision(built_structure: KernelStructure) -> None:
+    structure = built_structure
     if any(each.compute_dtype is DType.FLOAT64 for each in structure.classes):
         pytest.skip("its elements are float64")
     for architecture, kernels in machine_code(structure).items():

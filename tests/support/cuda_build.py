@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import subprocess
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from radam_codegen._resources import include_dir
 from radam_codegen.codegen import CUDA_TARGET, render
 from radam_codegen.config import current
 from radam_codegen.errors import ToolchainError
@@ -18,7 +21,7 @@ from radam_codegen.toolchain.cuda import CudaCompiler, cuda_kernel_recipe, find_
 from radam_codegen.toolchain.recipe import obtain
 from radam_codegen.tools.cuda.cuobjdump import Cuobjdump, find_cuobjdump
 
-__all__ = ["ARCHITECTURES", "build_for_all", "lowered", "need_tools"]
+__all__ = ["ARCHITECTURES", "build_for_all", "lowered", "need_tools", "ptx_for", "ptx_in"]
 
 #: What a fat binary is for where nothing else is asked for.
 ARCHITECTURES = (75, 80, 90, 100, 120)
@@ -62,3 +65,27 @@ def build_for_all(structure: KernelStructure) -> Path:
         shape={**recipe.shape, "flags": flags},
     )
     return obtain(recipe, config).library
+
+
+def ptx_in(library: Path) -> dict[int, str]:
+    """The PTX that a library holds, by architecture."""
+    _, cuobjdump = need_tools()
+    # Each module begins with the version of PTX; what stands before the first says who made it.
+    modules = re.split(r"^(?=\.version )", cuobjdump.read("--dump-ptx", library), flags=re.M)[1:]
+    found = {}
+    for module in modules:
+        text = module.partition("\nFatbin ")[0]
+        target = re.search(r"^\.target sm_(\d+)", text, re.M)
+        assert target is not None
+        found[int(target[1])] = text
+    return found
+
+
+def ptx_for(structure: KernelStructure, architecture: int, folder: Path) -> str:
+    """The PTX of a kernel, and nothing else of it."""
+    compiler, _ = need_tools()
+    source, output = folder / "kernel.cu", folder / "kernel.ptx"
+    source.write_text(render(lowered(structure), CUDA_TARGET).text, encoding="utf-8")
+    flags = [*CUDA_TARGET.flags, "-ptx", f"-arch=compute_{architecture}", f"-I{include_dir()}"]
+    subprocess.run([*compiler.command, *flags, "-o", output, source], check=True)
+    return output.read_text(encoding="utf-8")
