@@ -25,7 +25,7 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
 @pytest.fixture(scope="module")
 def libraries(emulator: Emulator) -> dict[str, Path]:
     text = cuda_text(STRUCTURE)
-    texts = {f"mutant_{k}": each.plant(text) for k, each in enumerate(MUTANTS)}
+    texts = {f"mutant_{k}": each.plant(text) for k, each in enumerate(MUTANTS) if each.fits(text)}
     return emulator.build_all({"as_generated": text, **texts})
 
 
@@ -56,6 +56,7 @@ def test_a_fault_is_found(
     libraries: dict[str, Path],
     expected: list[GroupArrays],
 ) -> None:
+    assert MUTANTS[number].fits(cuda_text(STRUCTURE)), "the kernel has no such code any more"
     found = AssertionError if MUTANTS[number].finding == WRONG else EmulationError
     with pytest.raises(found, match=MUTANTS[number].finding):
         run(emulator, libraries[f"mutant_{number}"], expected)

@@ -50,9 +50,13 @@ class Mutant:
     def __str__(self) -> str:
         return self.name.replace(" ", "-")
 
+    def fits(self, text: str) -> bool:
+        """Whether a kernel has the code that the fault changes."""
+        return self.old in text[text.find(self.after) :]
+
     def plant(self, text: str) -> str:
+        """The kernel with the fault."""
         at = text.index(self.after)
-        assert self.old in text[at:], f"the kernel has no {self.old!r} behind {self.after!r}"
         changed = text[:at] + text[at:].replace(self.old, self.new, 1)
         assert changed != text
         return changed
@@ -106,15 +110,24 @@ MUTANTS = (
     ),
     Mutant("swapped arrays", WRONG, "load(moment1, moment1_at", "load(moment1, moment2_at", EACH),
     Mutant(
-        "swapped head and tail", "out of bounds", "begin + k : last +", "last + k : begin +", EACH
+        "swapped head and tail",
+        "out of bounds",
+        "k : last + (k - first)",
+        "last + k : (k - first)",
+        EACH,
     ),
-    Mutant("missing tail", WRONG, "before + (int32_t)(end - last)", "before", EACH),
-    Mutant("missing tail of a sum", "uninitialised", "before + (int32_t)(end - last)", "before"),
+    Mutant("missing tail", WRONG, "first + (count - last)", "first", EACH),
+    Mutant("missing tail of a sum", "uninitialised", "first + (count - last)", "first"),
     Mutant(
-        "missing head", WRONG, "int32_t k = threadIdx.x", "int32_t k = before + threadIdx.x", EACH
+        "missing head", WRONG, "int32_t k = threadIdx.x", "int32_t k = first + threadIdx.x", EACH
     ),
-    Mutant("unguarded packet", "race|out of bounds", "end - (end - first) % 8", "end", EACH),
-    Mutant("unguarded end", "out of bounds", "rest < EACH_PART ? rest : EACH_PART", "EACH_PART"),
+    Mutant("unguarded packet", "race|out of bounds", "count - (count - first) % 8", "count", EACH),
+    Mutant(
+        "unguarded end",
+        "out of bounds",
+        "rest < EACH_PART ? (int32_t)rest : EACH_PART",
+        "EACH_PART",
+    ),
     Mutant("overlapping packets", "race", "i += blockDim.x * 8", "i += blockDim.x", EACH),
     Mutant(
         "packets from any address",
@@ -132,8 +145,8 @@ MUTANTS = (
     Mutant(
         "off by one in a chunk",
         WRONG,
-        "chunk_end ? begin + SUMMANDS",
-        "chunk_end ? begin + SUMMANDS - 1",
+        "? length - done : SUMMANDS",
+        "? length - done - 1 : SUMMANDS",
         REDUCE,
     ),
     Mutant("off by one in a table", WRONG, "first_part <= part", "first_part < part"),
