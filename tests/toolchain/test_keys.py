@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import re
 import shlex
 import shutil
 import stat
@@ -15,6 +16,7 @@ import pytest
 from support.hand_written import hand_written_source
 from toolchain.conftest import make_compiler
 
+from radam_codegen._resources import runtime_dir
 from radam_codegen.config import Config
 from radam_codegen.toolchain import PaddleInstallation, build_kernel, find_c_compiler
 from radam_codegen.toolchain import compiler as compiler_module
@@ -22,7 +24,7 @@ from radam_codegen.toolchain import kernel as kernel_module
 from radam_codegen.toolchain import operator as operator_module
 from radam_codegen.toolchain.compiler import Compiler
 from radam_codegen.toolchain.kernel import kernel_recipe
-from radam_codegen.toolchain.operator import operator_recipe
+from radam_codegen.toolchain.operator import operator_recipe, operator_text
 from radam_codegen.toolchain.recipe import Recipe, obtain
 
 GCC = find_c_compiler("gcc")
@@ -112,6 +114,7 @@ SHAPES_THE_OPERATOR: dict[str, Callable[[Path, Patch], str]] = {
     "libc": lambda memo, patch: (
         patched(patch, platform, "libc_ver", ("musl", "1.2")) or operator_key(memo)
     ),
+    "cuda": lambda memo, patch: operator_key(memo, dataclasses.replace(PADDLE, cuda=True)),
 }
 
 
@@ -236,3 +239,13 @@ def test_a_replaced_compiler_is_seen_in_the_same_process(tmp_path: Path) -> None
     assert second.compiled
     assert first.key != second.key
     assert compiler_module.find_c_compiler(config.cc).path == cc.path
+
+
+def test_every_file_of_the_operator_is_in_its_source_once() -> None:
+    text = operator_text()
+    files = sorted((runtime_dir() / "operator").iterdir())
+    assert len(files) > 5
+    for path in files:
+        (guard,) = re.findall(r"^#define (RADAM_CODEGEN_OPERATOR_\w+_H)$", path.read_text(), re.M)
+        assert text.count(f"#define {guard}\n") == 1
+    assert not re.findall(r'^#include "(?!paddle/)', text, re.M)
