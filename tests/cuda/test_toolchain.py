@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from golden.test_texts import PLAIN
+from golden.test_texts import FULL, PLAIN
 from support.hand_written import hand_written_source
 from support.nvcc import cuda_compiler, cuda_source
 
@@ -58,6 +58,18 @@ def test_it_is_known_by_its_content_wherever_it_is(nvcc: CudaCompiler, tmp_path:
     assert other.identity(tmp_path) == nvcc.identity(tmp_path)
     with_flag = find_cuda_compiler(f"{wrapper} --use-local-env")
     assert with_flag.identity(tmp_path) != nvcc.identity(tmp_path)
+
+
+def test_its_programs_are_known_by_their_content(nvcc: CudaCompiler, tmp_path: Path) -> None:
+    (small,) = (path for path in nvcc.programs if path.name == "fatbinary")
+    copy = tmp_path / "copy"
+    shutil.copyfile(small, copy)
+    others = tuple(path for path in nvcc.programs if path != small)
+    moved = dataclasses.replace(nvcc, programs=(copy, *others))
+    assert moved.identity(tmp_path) == nvcc.identity(tmp_path)
+    with copy.open("ab") as stream:
+        stream.write(b"!")
+    assert moved.identity(tmp_path) != nvcc.identity(tmp_path)
 
 
 def test_the_programs_that_it_runs_are_known(nvcc: CudaCompiler) -> None:
@@ -184,7 +196,7 @@ def test_a_machine_without_a_query_program_has_no_devices(nvcc: CudaCompiler) ->
 def test_the_same_bytes_wherever_it_is_compiled(
     nvcc: CudaCompiler, config: Config, tmp_path: Path
 ) -> None:
-    source = cuda_source(PLAIN)
+    source = cuda_source(FULL)  # whose kernels have variables in shared memory
     elsewhere = dataclasses.replace(config, cache_dir=tmp_path / "a much longer name" / "cache")
     one = build_cuda_kernel(source, config, [75])
     other = build_cuda_kernel(source, elsewhere, [75])
