@@ -16,7 +16,7 @@ from support.nvcc import cuda_compiler, cuda_source
 import radam_codegen.toolchain.cuda.compiler as finding
 from radam_codegen.codegen import KernelSource
 from radam_codegen.config import Config, current
-from radam_codegen.errors import ArgumentError, CompileError, CompilerNotFoundError
+from radam_codegen.errors import ArgumentError, ArtifactError, CompileError, CompilerNotFoundError
 from radam_codegen.toolchain.cuda import (
     CudaCompiler,
     build_cuda_kernel,
@@ -256,6 +256,12 @@ def test_a_source_that_nvcc_refuses(nvcc: CudaCompiler, config: Config) -> None:
     assert 'identifier "x" is undefined' in message
     assert "IR operation: load" in message
     assert "set CXX to an older one" in message
+
+
+def test_nothing_is_compiled_where_that_is_asked_for(config: Config) -> None:
+    only = dataclasses.replace(config, mode="aot-only", nvcc="/nowhere/nvcc")
+    with pytest.raises(ArtifactError, match="mode aot-only compiles nothing"):
+        build_cuda_kernel(cuda_source(PLAIN), only)
 
 
 def test_a_source_in_c_is_refused(nvcc: CudaCompiler, config: Config) -> None:

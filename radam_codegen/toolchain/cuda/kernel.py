@@ -10,7 +10,7 @@ from radam_codegen._resources import include_dir
 from radam_codegen.codegen.source import KernelSource
 from radam_codegen.codegen.targets import CUDA_TARGET
 from radam_codegen.config import Config
-from radam_codegen.errors import ArgumentError
+from radam_codegen.errors import ArgumentError, ArtifactError
 from radam_codegen.toolchain.abi import cuda_abi_version, header_text
 from radam_codegen.toolchain.cuda.architectures import architectures_for, code_flags
 from radam_codegen.toolchain.cuda.compiler import CudaCompiler, find_cuda_compiler
@@ -44,8 +44,14 @@ def build_cuda_kernel(
     Raises:
         CompilerNotFoundError: There is no nvcc, or no C++ compiler.
         CompileError: The compiler refused the source; its log is kept.
+        ArtifactError: The mode is ``aot-only``, and bundles hold no kernels for CUDA.
         ArgumentError: The source is not CUDA, or nvcc does not know an architecture.
     """
+    if config.mode == "aot-only":
+        raise ArtifactError(
+            f"The CUDA kernel {source.name} would have to be compiled: bundles hold none for CUDA, "
+            "and mode aot-only compiles nothing. Set RADAM_CODEGEN_MODE to auto."
+        )
     compiler = find_cuda_compiler(config.nvcc, config.cxx, config.compile_timeout)
     chosen = architectures_for(compiler, architectures, config.compile_timeout)
     return obtain(cuda_kernel_recipe(source, compiler, config.cache_dir, chosen), config)
