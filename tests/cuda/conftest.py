@@ -22,4 +22,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         # The option is not there where this folder is only one of those that are collected.
         everything = metafunc.config.getoption(_OPTION, default=False)
         structures = tuple(every_structure()) if everything else QUICK
-        metafunc.parametrize("built_structure", structures, ids=lambda each: each.name)
+        # By structure, so that what was read of one library is not kept for long.
+        metafunc.parametrize(
+            "built_structure", structures, ids=lambda each: each.name, scope="module"
+        )

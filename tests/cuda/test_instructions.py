@@ -5,7 +5,7 @@ Compiling with warnings as errors is part of it: ptxas warns of spilled register
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 
 import pytest
 from support.cuda_build import ARCHITECTURES, build_for_all, lowered, need_tools
@@ -25,7 +25,7 @@ NORMS = (ClipKind.NORM, ClipKind.GLOBAL_NORM)
 Kernels = dict[str, SassKernel]
 
 
-@cache
+@lru_cache(maxsize=4)
 def machine_code(structure: KernelStructure) -> dict[int, Kernels]:
     """Kernels by architecture and name."""
     _, cuobjdump = need_tools()
