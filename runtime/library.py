@@ -15,7 +15,9 @@ from radam_codegen.errors import (
     OperatorError,
     UnsupportedError,
 )
+from radam_codegen.ir.dtypes import DType
 from radam_codegen.ir.launch import GroupNumbers, TensorNumbers
+from radam_codegen.ir.plan import TensorClass
 
 if TYPE_CHECKING:
     from radam_codegen.runtime.cuda_loader import LoadedCudaKernel
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["OperatorLibrary"]
 
 _MESSAGE_BYTES = 4096
+
+#: ``radam_cuda_dtype`` of the header, which counts on every device.
+_DTYPES = {DType.FLOAT64: 0, DType.FLOAT32: 1, DType.BFLOAT16: 2, DType.FLOAT16: 3}
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,17 @@ class OperatorLibrary:
         kernel: LoadedKernel | LoadedCudaKernel,
         numbers: GroupNumbers,
         tensor_numbers: Sequence[TensorNumbers],
+        classes: Sequence[TensorClass],
     ) -> None:
         """Make a group known under a key (int64), in place of one that had the key before.
+
+        Args:
+            key: The key.
+            kernel: What updates the group.
+            numbers: What all tensors have in common.
+            tensor_numbers: What each tensor has.
+            classes: Types of the tensors, by the number of the body that updates them. A step with
+                tensors of other types is refused.
 
         Raises:
             ArgumentError: A body number is not one of the kernel's.
@@ -64,9 +78,14 @@ class OperatorLibrary:
                 for each in tensor_numbers
             ],
         )
+        if any(not 0 <= each.body < len(classes) for each in tensor_numbers):
+            raise _no_such_body(kernel, tensor_numbers)
         inputs = self.ffi.new(
             "radam_operator_inputs[]",
-            [(int(each.master), int(each.decay_at_run_time)) for each in tensor_numbers],
+            [
+                (*_dtypes(classes[each.body]), int(each.master), int(each.decay_at_run_time))
+                for each in tensor_numbers
+            ],
         )
         given = (key, kernel.kernel, group, tensors, inputs, len(tensor_numbers))
         if self.ffi.typeof(kernel.kernel) == self.ffi.typeof("const radam_cuda_kernel *"):
@@ -79,11 +98,7 @@ class OperatorLibrary:
                 f"kernel ABI than the operator {self.path}. Build both with one package."
             )
         if status == 2:
-            bodies = sorted({each.body for each in tensor_numbers})
-            raise ArgumentError(
-                f"Kernel {kernel.name} has {kernel.body_count} bodies, numbered from 0, "
-                f"but the tensors ask for {bodies}."
-            )
+            raise _no_such_body(kernel, tensor_numbers)
         if status == 4:
             raise UnsupportedError(
                 f"Kernel {kernel.name} is for a GPU, but the operator {self.path} was compiled for "
@@ -157,3 +172,18 @@ class OperatorLibrary:
         if status != 0:
             text = self.ffi.string(message).decode("utf-8", "replace")
             raise OperatorError(f"The step of group {key} was not run: {text}.")
+
+
+def _dtypes(each: TensorClass) -> tuple[int, int, int]:
+    """Types of parameter, gradient and moments, as the header numbers them."""
+    return _DTYPES[each.param_dtype], _DTYPES[each.grad_dtype], _DTYPES[each.moment_dtype]
+
+
+def _no_such_body(
+    kernel: LoadedKernel | LoadedCudaKernel, tensor_numbers: Sequence[TensorNumbers]
+) -> ArgumentError:
+    bodies = sorted({each.body for each in tensor_numbers})
+    return ArgumentError(
+        f"Kernel {kernel.name} has {kernel.body_count} bodies, numbered from 0, but the tensors "
+        f"ask for {bodies}."
+    )

@@ -94,7 +94,7 @@ def register(key: int, spec: LaunchSpec) -> None:
     if spec.target == "cuda":
         check_gpu()
     kernel = _kernel(spec.structure, spec.target)
-    operator().register(key, kernel, spec.numbers, spec.tensors)
+    operator().register(key, kernel, spec.numbers, spec.tensors, spec.structure.classes)
 
 
 def _kernel(structure: KernelStructure, target: str) -> LoadedKernel | LoadedCudaKernel:

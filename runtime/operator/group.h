@@ -34,9 +34,11 @@ class Group {
 
   int64_t tensor_count() const { return static_cast<int64_t>(tensor_numbers_.size()); }
 
-  // How many tensors have a master weight, and whether a tensor does.
+  // How many tensors have a master weight.
   int64_t master_count() const { return master_count_; }
-  bool has_master(int64_t tensor) const { return inputs_[tensor].master != 0; }
+
+  // What a step must be given for a tensor.
+  const radam_operator_inputs &inputs(int64_t tensor) const { return inputs_[tensor]; }
 
   // Whether a tensor's decay coefficient is only known when a step runs.
   bool wants_weight_decay() const { return wants_weight_decay_; }

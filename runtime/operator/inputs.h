@@ -31,6 +31,25 @@ enum StepInput : size_t {
   kWeightDecay
 };
 
+// By radam_cuda_dtype.
+constexpr DataType kDataTypes[] = {DataType::FLOAT64, DataType::FLOAT32, DataType::BFLOAT16,
+                                   DataType::FLOAT16};
+
+inline std::string dtype_name(DataType dtype) {
+  switch (dtype) {
+    case DataType::FLOAT64:
+      return "float64";
+    case DataType::FLOAT32:
+      return "float32";
+    case DataType::BFLOAT16:
+      return "bfloat16";
+    case DataType::FLOAT16:
+      return "float16";
+    default:
+      return "of Paddle's data type number " + std::to_string(static_cast<int>(dtype));
+  }
+}
+
 inline std::string count_of(int64_t count, const char *noun) {
   return std::to_string(count) + " " + noun + (count == 1 ? "" : "s");
 }
@@ -61,6 +80,17 @@ class Input {
 
   DataType dtype() const { return tensor(0).dtype(); }
 
+  // Likewise for a tensor whose elements must be of a type: a radam_cuda_dtype.
+  void *address(int64_t index, int64_t numel, int32_t dtype) const {
+    const DataType found = tensor(index).dtype();
+    if (found != kDataTypes[dtype]) {
+      throw_invalid_argument("radam_codegen: " + name(index) + " is " + dtype_name(found) +
+                             ", but the kernel was generated for " + dtype_name(kDataTypes[dtype]) +
+                             ". Was a state of another type loaded?");
+    }
+    return address(index, numel);
+  }
+
   // Address of the elements of one tensor, which must have numel of them; NULL where there are none.
   // In-place outputs share the memory of their inputs, so this is also where results are written.
   void *address(int64_t index, int64_t numel) const {
@@ -86,9 +116,8 @@ class Input {
   }
 
   [[noreturn]] void throw_wrong_dtype(const char *expected) const {
-    throw_invalid_argument("radam_codegen: " + name(0) + " must be " + expected +
-                           ", but is of Paddle's data type number " +
-                           std::to_string(static_cast<int>(dtype())) + ".");
+    throw_invalid_argument("radam_codegen: " + name(0) + " must be " + expected + ", but is " +
+                           dtype_name(dtype()) + ".");
   }
 
  private:
@@ -166,13 +195,16 @@ inline void read_tensors(const CustomOpKernelContext &context, const Group &grou
   int64_t master = 0;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t numel = params.numel(i);
+    const radam_operator_inputs &expected = group.inputs(i);
     radam_tensor &tensor = tensors[i];
     tensor.numel = numel;
-    tensor.param = params.address(i, numel);
-    tensor.grad = grads.address(i, numel);
-    tensor.moment1 = moment1s.address(i, numel);
-    tensor.moment2 = moment2s.address(i, numel);
-    tensor.master = group.has_master(i) ? masters.address(master++, numel) : nullptr;
+    tensor.param = params.address(i, numel, expected.param_dtype);
+    tensor.grad = grads.address(i, numel, expected.grad_dtype);
+    tensor.moment1 = moment1s.address(i, numel, expected.moment_dtype);
+    tensor.moment2 = moment2s.address(i, numel, expected.moment_dtype);
+    tensor.master = expected.master != 0
+                        ? masters.address(master++, numel, RADAM_CUDA_FLOAT32)
+                        : nullptr;
   }
 }
 

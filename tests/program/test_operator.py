@@ -207,6 +207,21 @@ def test_a_size_that_does_not_match_names_the_tensor(registry: Registry) -> None
     np.testing.assert_array_equal(program.read("p0"), [1, 1])
 
 
+@pytest.mark.parametrize("name", ["p1", "m1", "v1", "w1"])
+@pytest.mark.parametrize("dtype", ["float16", "float64", "int32"])
+def test_another_type_names_the_tensor(registry: Registry, name: str, dtype: str) -> None:
+    # Half as long, and the kernel would write past its end.
+    program = GroupProgram(registry, [[2], [3]], key=16, master=True)
+    program.run_startup()
+    program.write(name, np.zeros(3, dtype))
+    role = {"p": "parameter", "m": "moment1", "v": "moment2", "w": "master weight"}[name[0]]
+    found = "of Paddle's data type number" if dtype == "int32" else dtype
+    message = f"{role} 1 is {found}.*, but the kernel was generated for float32"
+    with pytest.raises(ValueError, match=message):
+        program.step([np.ones(2, "float32"), np.ones(3, "float32")])
+    np.testing.assert_array_equal(program.read("p0"), [1, 1])
+
+
 @pytest.mark.parametrize(
     ("steps", "message"),
     [

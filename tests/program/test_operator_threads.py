@@ -19,7 +19,7 @@ from radam_codegen.config import current
 from radam_codegen.program.installation import installed_paddle, openmp_path
 from radam_codegen.runtime import GroupNumbers, TensorNumbers, load_kernel, load_operator
 from radam_codegen.toolchain import build_kernel, build_operator
-from support.hand_written import hand_written_source
+from support.hand_written import HAND_WRITTEN_CLASSES, hand_written_source
 
 threads, openmp = int(sys.argv[1]), sys.argv[2] == "openmp"
 settings = current()
@@ -30,7 +30,8 @@ if openmp:
 kernel = load_kernel(build_kernel(hand_written_source(), settings).library)
 sizes = [100_000, 0, 3, 70_001]
 library.register(
-    1, kernel, GroupNumbers(0.9, 0.999, 1e-8, clip_bound=0.7), [TensorNumbers(lr_scale=0.3)] * 4
+    1, kernel, GroupNumbers(0.9, 0.999, 1e-8, clip_bound=0.7), [TensorNumbers(lr_scale=0.3)] * 4,
+    HAND_WRITTEN_CLASSES
 )
 rng = np.random.default_rng(5)
 arrays = [[rng.standard_normal(n).astype("float32") for n in sizes] for _ in range(4)]

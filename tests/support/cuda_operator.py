@@ -169,7 +169,7 @@ def expected_after(kernel: LoadedKernel, steps: list[bool], lr: float = LR) -> s
         each._replace(decay=DECAY, decay_at_run_time=False) if each.decay_at_run_time else each
         for each in spec.tensors
     ]
-    library.register(C_KEY, kernel, spec.numbers, tensors)
+    library.register(C_KEY, kernel, spec.numbers, tensors, GROUP.structure.classes)
     masters = iter(arrays.master)
     rows = ffi().new("radam_tensor[]", len(tensors))
     for index, tensor in enumerate(GROUP.tensors):
@@ -280,7 +280,9 @@ def refusals(device: Device) -> dict[str, Any]:
         said["call"] = str(error)
     for key, status in ((3, 35), (4, 0)):
         spec = LaunchSpec.from_group(GROUP)
-        kernels.operator().register(key, device.kernel, spec.numbers, spec.tensors)
+        kernels.operator().register(
+            key, device.kernel, spec.numbers, spec.tensors, GROUP.structure.classes
+        )
         device.host.device_status = status
         said[f"device {status}"] = device.step(arrays, key=key)
         if status:
@@ -318,7 +320,9 @@ def usual(folder: Path) -> dict[str, Any]:
     spec, said = LaunchSpec.from_group(GROUP), ""
     kernel = load_cuda_kernel(folder / "on_the_host.so")
     try:
-        kernels.operator().register(CUDA_KEY, kernel, spec.numbers, spec.tensors)
+        kernels.operator().register(
+            CUDA_KEY, kernel, spec.numbers, spec.tensors, GROUP.structure.classes
+        )
     except rc.RadamCodegenError as error:
         said = str(error)
     return {"on the CPU": on_the_cpu(), "refused": said}
@@ -331,7 +335,9 @@ def with_cuda(folder: Path, nvcc: bool) -> dict[str, Any]:
     kernel = load_kernel(build_kernel(kernels.source_of(GROUP.structure), current()).library)
     device.use(kernel)
     spec = LaunchSpec.from_group(GROUP)
-    kernels.operator().register(CUDA_KEY, device.kernel, spec.numbers, spec.tensors)
+    kernels.operator().register(
+        CUDA_KEY, device.kernel, spec.numbers, spec.tensors, GROUP.structure.classes
+    )
     return {
         "operator": str(kernels.operator().path),
         "on the CPU": on_the_cpu(),

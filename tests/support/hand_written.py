@@ -6,6 +6,14 @@ import hashlib
 from pathlib import Path
 
 from radam_codegen.codegen.source import KernelSource
+from radam_codegen.ir.dtypes import DType
+from radam_codegen.ir.plan import DecayKind, TensorClass
+
+#: Types of what its bodies update.
+HAND_WRITTEN_CLASSES = tuple(
+    TensorClass(dtype, dtype, dtype, False, DecayKind.NONE)
+    for dtype in (DType.FLOAT32, DType.FLOAT64)
+)
 
 _FILE = Path(__file__).with_name("hand_written_kernel.c")
 

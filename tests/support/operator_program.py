@@ -13,7 +13,7 @@ from radam_codegen.program.emit_ops import emit_build, emit_step
 from radam_codegen.program.operator import ensure_operator
 from radam_codegen.runtime import GroupNumbers, OperatorLibrary, TensorNumbers, load_kernel
 from radam_codegen.toolchain import build_kernel
-from support.hand_written import hand_written_source
+from support.hand_written import HAND_WRITTEN_CLASSES, hand_written_source
 
 IN_PIR = bool(paddle.get_flags("FLAGS_enable_pir_api")["FLAGS_enable_pir_api"])
 
@@ -38,7 +38,7 @@ class Registry:
             raise self.failure
         kernel = load_kernel(build_kernel(hand_written_source(), current()).library)
         numbers, tensor_numbers = self.groups[key]
-        self.library.register(key, kernel, numbers, tensor_numbers)
+        self.library.register(key, kernel, numbers, tensor_numbers, HAND_WRITTEN_CLASSES)
 
 
 def create_variable(name: str, shape: list[int], dtype: str, value: float) -> Any:

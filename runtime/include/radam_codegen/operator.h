@@ -26,10 +26,13 @@ extern "C" {
 /* RADAM_CODEGEN_ABI_VERSION of the header that the library was compiled with. */
 uint32_t radam_operator_abi_version(void);
 
-/* What the operator radam_codegen_step takes for one tensor of a group besides what it takes for
- * all of them. */
+/* What the operator radam_codegen_step is given for one tensor of a group. Types are those of
+ * radam_cuda_dtype, on every device. */
 typedef struct radam_operator_inputs {
-    int32_t master;       /* not 0: the next entry of Master belongs to this tensor */
+    int32_t param_dtype;
+    int32_t grad_dtype;
+    int32_t moment_dtype; /* of both moments */
+    int32_t master;       /* not 0: the next entry of Master, a float32 tensor, belongs to this one */
     int32_t weight_decay; /* not 0: its decay coefficient is the value of WeightDecay */
 } radam_operator_inputs;
 
