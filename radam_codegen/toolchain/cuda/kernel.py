@@ -83,6 +83,7 @@ def cuda_kernel_recipe(
     command = (
         *compiler.command,
         *flags,
+        "--threads=0",  # architectures at once, as CPUs allow; the bytes are the same
         f"-ccbin={compiler.host.command[0]}",
         f"-I{include_dir()}",
         *(f"-L{folder}" for folder in compiler.libraries),
