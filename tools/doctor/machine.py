@@ -43,7 +43,7 @@ def check_cpu(config: Config) -> list[Finding]:
 
 
 def check_gpu(config: Config) -> list[Finding]:
-    """Which GPUs there are; kernels run on the CPU."""
+    """Which GPUs there are; nothing needs one."""
     smi = shutil.which("nvidia-smi")
     names = "none found"
     if smi is not None:
@@ -60,7 +60,7 @@ def check_gpu(config: Config) -> list[Finding]:
             names = "; ".join(done.stdout.split("\n")).strip("; ") if not done.returncode else names
         except (OSError, subprocess.TimeoutExpired) as error:
             names = f"nvidia-smi does not answer ({error})"
-    return [Finding("GPU", NOTE, f"{names or 'none found'}; kernels run on the CPU")]
+    return [Finding("GPU", NOTE, names or "none found")]
 
 
 def _cpu() -> tuple[str, frozenset[str]]:
