@@ -83,7 +83,8 @@ def cuda_kernel_recipe(
     command = (
         *compiler.command,
         *flags,
-        "--threads=0",  # architectures at once, as CPUs allow; the bytes are the same
+        # One architecture after the other: with --threads, nvcc 13.0 fails in a folder whose name
+        # has a space.
         f"-ccbin={compiler.host.command[0]}",
         f"-I{include_dir()}",
         *(f"-L{folder}" for folder in compiler.libraries),
