@@ -18,8 +18,6 @@ from radam_codegen.tools.cuda.resources import read_resources
 from radam_codegen.tools.cuda.sass import SassKernel, SassLoop, read_sass
 
 MOST_REGISTERS = 64
-#: Of float64 updates on sm_75, which has hardly any units for them; a little more than elsewhere.
-MOST_FOR_FLOAT64 = 80
 NORMS = (ClipKind.NORM, ClipKind.GLOBAL_NORM)
 
 Kernels = dict[str, SassKernel]
@@ -50,10 +48,8 @@ def test_nothing_is_spilled_and_registers_are_few(built_structure: KernelStructu
     assert {(each.architecture, each.name) for each in found} == {
         (architecture, name) for architecture in ARCHITECTURES for name in kernels_of(structure)
     }
-    float64 = any(each.compute_dtype is DType.FLOAT64 for each in structure.classes)
     for each in found:
-        old = float64 and each.architecture == 75 and each.name == "radam_codegen_each"
-        assert each.registers <= (MOST_FOR_FLOAT64 if old else MOST_REGISTERS), each
+        assert each.registers <= MOST_REGISTERS, each
         assert (each.stack, each.local) == (0, 0), each
 
 

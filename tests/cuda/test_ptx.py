@@ -23,7 +23,7 @@ from support.cuda_cases import (
     random_group,
     tensor_of,
 )
-from support.cuda_structures import OTHERS, QUICK
+from support.cuda_structures import QUICK
 from support.kernel_runner import run_kernel
 from support.plans import encode, random_arrays
 from support.ptx.reader import PtxError
@@ -90,9 +90,11 @@ def test_every_architecture_computes_what_c_does(
 
 
 @pytest.mark.parametrize("architecture", [75, 80, 100])
-def test_all_types_compute_what_c_does(architecture: int, c_kernel: BuildC, tmp_path: Path) -> None:
-    text = ptx_for(OTHERS, architecture, tmp_path)
-    assert_steps_agree(text, OTHERS, c_kernel(OTHERS))
+def test_all_types_compute_what_c_does(
+    wide_structure: KernelStructure, architecture: int, c_kernel: BuildC, tmp_path: Path
+) -> None:
+    text = ptx_for(wide_structure, architecture, tmp_path)
+    assert_steps_agree(text, wide_structure, c_kernel(wide_structure))
 
 
 def test_architectures_share_their_ptx() -> None:
