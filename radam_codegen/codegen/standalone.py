@@ -1,28 +1,33 @@
-"""Kernels as a tree of plain C that builds one library, with what a C program needs of it."""
+"""Kernels as a tree of plain C that builds one library, with what a C program needs of it.
+
+CUDA sources of the same kernels can lie beside it, and build a library of their own.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from radam_codegen._resources import include_dir
 from radam_codegen._version import __version__
 from radam_codegen.codegen.render import environment
 from radam_codegen.codegen.source import KernelSource
-from radam_codegen.codegen.targets import C_TARGET
+from radam_codegen.codegen.targets import C_TARGET, CUDA_TARGET
 from radam_codegen.ir.dtypes import DType
 from radam_codegen.ir.plan import KernelStructure
 
 __all__ = ["standalone_files"]
 
 _HEADERS = ("kernel.h", "launcher.h", "registry.h")
+_CUDA_HEADERS = ("cuda_kernel.h", "cuda_registry.h")
 _TEMPLATES = {
     "CMakeLists.txt": "standalone/CMakeLists.txt.j2",
     "README.md": "standalone/README.md.j2",
     "example/main.c": "standalone/main.c.j2",
     "src/registry.c": "standalone/registry.c.j2",
 }
+_CUDA_TEMPLATES = {"src/cuda/registry.c": "standalone/cuda_registry.c.j2"}
 
 #: Longest name of a file, without its end, that every file system takes.
 _LONGEST_STEM = 200
@@ -43,29 +48,43 @@ class _Kernel:
     name: str
     stem: str
     sha256: str
+    cuda_sha256: str | None
 
 
 def standalone_files(
     kernels: Sequence[tuple[KernelStructure, KernelSource]],
+    cuda: Mapping[str, KernelSource],
 ) -> dict[str, str]:
     """Render the tree.
 
     Args:
         kernels: At least one; each once.
+        cuda: The same in CUDA, by name; empty: plain C only.
 
     Returns:
         The content of each file by its path, which has ``/`` between folders.
     """
     ordered = sorted(kernels, key=lambda each: each[0].name)
-    listed = [_Kernel(source.name, _stem(source.name), source.sha256) for _, source in ordered]
+    listed = [
+        _Kernel(
+            source.name,
+            _stem(source.name),
+            source.sha256,
+            cuda[source.name].sha256 if cuda else None,
+        )
+        for _, source in ordered
+    ]
     files = {f"src/{_stem(source.name)}.c": source.text for _, source in ordered}
-    for name in _HEADERS:
+    for name, cuda_source in cuda.items():
+        files[f"src/cuda/{_stem(name)}.cu"] = cuda_source.text
+    for name in (*_HEADERS, *(_CUDA_HEADERS if cuda else ())):
         path = f"radam_codegen/{name}"
         files[f"include/{path}"] = (include_dir() / path).read_text(encoding="utf-8")
     shown, _ = ordered[0]
     body = shown.classes[0]
     types = C_TARGET.types
-    for path, template in _TEMPLATES.items():
+    templates = {**_TEMPLATES, **(_CUDA_TEMPLATES if cuda else {})}
+    for path, template in templates.items():
         files[path] = (
             environment()
             .get_template(template)
@@ -73,6 +92,8 @@ def standalone_files(
                 version=__version__,
                 kernels=listed,
                 flags=C_TARGET.flags,
+                cuda=bool(cuda),
+                cuda_flags=CUDA_TARGET.flags,
                 name=shown.name,
                 type={
                     "param": types[body.param_dtype],

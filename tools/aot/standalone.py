@@ -1,4 +1,4 @@
-"""Writing kernels as a tree of plain C."""
+"""Writing kernels as a tree of plain C, perhaps with CUDA beside it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from radam_codegen._version import __version__
-from radam_codegen.codegen import render
+from radam_codegen.codegen import CUDA_TARGET, render
 from radam_codegen.codegen.standalone import standalone_files
 from radam_codegen.errors import ArtifactError
 from radam_codegen.ir.plan import KernelStructure
@@ -22,18 +22,23 @@ __all__ = ["CONTENTS", "write_standalone"]
 CONTENTS = "kernels.json"
 
 
-def write_standalone(folder: Path, structures: Mapping[str, KernelStructure]) -> None:
+def write_standalone(
+    folder: Path, structures: Mapping[str, KernelStructure], *, cuda: bool = False
+) -> None:
     """Write the tree; one that is there is replaced as a whole.
 
     Args:
         folder: A new or empty folder, or a tree that was written earlier.
         structures: Kernels by name, at least one.
+        cuda: Whether to write CUDA sources, too.
 
     Raises:
         ArtifactError: The folder holds something else, or cannot be written.
     """
-    kernels = [(each, render(lower_structure(each))) for each in structures.values()]
-    files = standalone_files(kernels)
+    lowered = [(each, lower_structure(each)) for each in structures.values()]
+    kernels = [(structure, render(ir)) for structure, ir in lowered]
+    in_cuda = {structure.name: render(ir, CUDA_TARGET) for structure, ir in lowered if cuda}
+    files = standalone_files(kernels, in_cuda)
     listed = {source.name: source.sha256 for _, source in kernels}
     contents = {"format": 1, "version": __version__, "kernels": listed}
     files[CONTENTS] = f"{json.dumps(contents, indent=1, sort_keys=True)}\n"
