@@ -1,9 +1,10 @@
 """Ahead-of-time bundles: folders of compiled files that need no compiler to be used.
 
-    <bundle>/bundle.json        the index, which is written last
-    <bundle>/kernels/<key>/     a kernel for one CPU, as an entry of the cache
-    <bundle>/operators/<key>/   the operator for one Paddle, likewise
-    <bundle>/plans/<key>.json   plans that kernels were asked for with
+    <bundle>/bundle.json          the index, which is written last
+    <bundle>/kernels/<key>/       a kernel for one CPU, as an entry of the cache
+    <bundle>/cuda-kernels/<key>/  a kernel for GPUs, likewise
+    <bundle>/operators/<key>/     the operator for one Paddle, likewise
+    <bundle>/plans/<key>.json     plans that kernels were asked for with
 
 Nothing in a bundle depends on where it is. Reading one changes nothing in it.
 """
@@ -14,31 +15,38 @@ import os
 import platform
 import shlex
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar, Union
 
 from radam_codegen._version import __version__
 from radam_codegen.codegen.source import KernelSource
 from radam_codegen.errors import ArtifactError
-from radam_codegen.toolchain.abi import abi_version
+from radam_codegen.toolchain.abi import abi_version, cuda_abi_version
 from radam_codegen.toolchain.bundle_index import (
     INDEX,
+    BundledCudaKernel,
     BundledKernel,
     BundledOperator,
     BundleIndex,
+    CudaVariant,
     Variant,
     index_from_bytes,
 )
+from radam_codegen.toolchain.cache.layout import KINDS
 from radam_codegen.toolchain.manifest import find_fault, read_manifest
-from radam_codegen.toolchain.recipe import KERNELS, OPERATORS, Artifact, artifact_in
+from radam_codegen.toolchain.recipe import CUDA_KERNELS, KERNELS, OPERATORS, Artifact, artifact_in
 from radam_codegen.toolchain.safe_json import read_small
 
 __all__ = ["Bundle", "Miss", "aot_command", "open_bundle"]
 
 _MOST_INDEX_BYTES = 64 << 20
 _MOST_NAMES_SHOWN = 3
+
+_ListedKernel = TypeVar("_ListedKernel", BundledKernel, BundledCudaKernel)
+_ListedEntry = Union[Variant, CudaVariant, BundledOperator]
 
 
 @dataclass(frozen=True)
@@ -79,19 +87,9 @@ class Bundle:
             machine: The kind of CPU; that of this machine when None.
         """
         machine = platform.machine() if machine is None else machine
-        kernel = self.index.kernels.get(source.name)
-        if self.index.abi != abi_version():
-            return self._of_another_version()
-        if kernel is None or kernel.source != source.sha256:
-            if self.index.version != __version__:
-                return self._of_another_version()
-            if kernel is None:
-                return Miss("it holds no kernel of this name", False)
-            return Miss(
-                "its kernel of this name was compiled from another source than this installation "
-                "renders",
-                True,
-            )
+        kernel = self._listed(self.index.kernels, source)
+        if isinstance(kernel, Miss):
+            return kernel
         suitable = [
             each
             for each in kernel.variants
@@ -101,6 +99,24 @@ class Bundle:
             return Miss(_why_not(kernel, features, machine), True)
         best = max(suitable, key=lambda each: (len(each.needs), each.cpu))
         return self._take(KERNELS, best)
+
+    def find_cuda_kernel(self, source: KernelSource, machine: str | None = None) -> Artifact | Miss:
+        """Find the CUDA kernel for a source; checked as :meth:`find_kernel` does.
+
+        Which GPUs it can run on is not asked: CUDA itself picks the code for the GPU at hand.
+
+        Args:
+            source: What it must have been compiled from, to the last byte.
+            machine: The kind of CPU; that of this machine when None.
+        """
+        machine = platform.machine() if machine is None else machine
+        kernel = self._listed(self.index.cuda_kernels, source)
+        if isinstance(kernel, Miss):
+            return kernel
+        for each in kernel.variants:
+            if each.machine == machine:
+                return self._take(CUDA_KERNELS, each)
+        return Miss(_of_other_machines(kernel, machine), True)
 
     def find_operator(
         self, paddle: str, source: str, machine: str | None = None
@@ -113,7 +129,7 @@ class Bundle:
             machine: The kind of CPU; that of this machine when None.
         """
         machine = platform.machine() if machine is None else machine
-        if self.index.abi != abi_version() or self.index.version != __version__:
+        if not self._speaks_as_we_do() or self.index.version != __version__:
             return self._of_another_version()
         mine = [each for each in self.index.operators if each.machine == machine]
         for each in mine:
@@ -130,12 +146,34 @@ class Bundle:
     def describe(self) -> str:
         """What the bundle has, in a line."""
         index = self.index
-        names = list(index.kernels)
-        shown = ", ".join(names[:_MOST_NAMES_SHOWN]) or "none"
-        if len(names) > _MOST_NAMES_SHOWN:
-            shown += f" and {len(names) - _MOST_NAMES_SHOWN} more"
         paddles = ", ".join(sorted({each.paddle for each in index.operators})) or "no Paddle"
-        return f"made by radam_codegen {index.version}; kernels: {shown}; operator for: {paddles}"
+        cuda = f"; CUDA kernels: {_some(index.cuda_kernels)}" if index.cuda_kernels else ""
+        return (
+            f"made by radam_codegen {index.version}; kernels: {_some(index.kernels)}{cuda}; "
+            f"operator for: {paddles}"
+        )
+
+    def _listed(
+        self, kernels: Mapping[str, _ListedKernel], source: KernelSource
+    ) -> _ListedKernel | Miss:
+        """The kernel of a source, if this version can use it."""
+        kernel = kernels.get(source.name)
+        if not self._speaks_as_we_do():
+            return self._of_another_version()
+        if kernel is not None and kernel.source == source.sha256:
+            return kernel
+        if self.index.version != __version__:
+            return self._of_another_version()
+        if kernel is None:
+            return Miss("it holds no kernel of this name", False)
+        return Miss(
+            "its kernel of this name was compiled from another source than this installation "
+            "renders",
+            True,
+        )
+
+    def _speaks_as_we_do(self) -> bool:
+        return (self.index.abi, self.index.cuda_abi) == (abi_version(), cuda_abi_version())
 
     def _of_another_version(self) -> Miss:
         index = self.index
@@ -143,13 +181,16 @@ class Bundle:
             return Miss(
                 f"it was made by radam_codegen {index.version}, and this is {__version__}", True
             )
+        which, made, spoken = "kernel ABI", index.abi, abi_version()
+        if made == spoken:
+            which, made, spoken = "CUDA kernel ABI", index.cuda_abi, cuda_abi_version()
         return Miss(
-            f"it was made for version {index.abi} of the kernel ABI, and radam_codegen "
-            f"{__version__} speaks version {abi_version()}",
+            f"it was made for version {made} of the {which}, and radam_codegen {__version__} "
+            f"speaks version {spoken}",
             True,
         )
 
-    def _take(self, kind: str, listed: Variant | BundledOperator) -> Artifact | Miss:
+    def _take(self, kind: str, listed: _ListedEntry) -> Artifact | Miss:
         folder = self.folder / kind / listed.key
         fault = _find_fault(self.folder, folder, listed)
         if fault is not None:
@@ -192,7 +233,7 @@ def _open(folder: Path, _identity: tuple[int, ...]) -> Bundle:
 def _check_writers(folder: Path) -> None:
     # Whose it is does not matter, for who names a bundle trusts its owner; that anybody may put
     # code into it does.
-    for each in (folder, folder / KERNELS, folder / OPERATORS):
+    for each in (folder, *(folder / kind for kind in KINDS)):
         try:
             mode = os.stat(each).st_mode
         except OSError:
@@ -204,7 +245,7 @@ def _check_writers(folder: Path) -> None:
             )
 
 
-def _find_fault(root: Path, folder: Path, listed: Variant | BundledOperator) -> str | None:
+def _find_fault(root: Path, folder: Path, listed: _ListedEntry) -> str | None:
     if folder.parent.is_symlink():
         return f"{folder.parent.name} is a link"
     fault = find_fault(folder, listed.key)
@@ -221,8 +262,7 @@ def _find_fault(root: Path, folder: Path, listed: Variant | BundledOperator) -> 
 def _why_not(kernel: BundledKernel, features: Collection[str], machine: str) -> str:
     mine = [each for each in kernel.variants if each.machine == machine]
     if not mine:
-        machines = ", ".join(sorted({each.machine for each in kernel.variants})) or "no machine"
-        return f"its kernel of this name is for {machines}, and this is {machine}"
+        return _of_other_machines(kernel, machine)
     reasons = []
     for each in mine:
         lacking = sorted(set(each.needs) - set(features))
@@ -230,3 +270,15 @@ def _why_not(kernel: BundledKernel, features: Collection[str], machine: str) -> 
         more = f" and {len(lacking) - _MOST_NAMES_SHOWN} more" * (len(lacking) > _MOST_NAMES_SHOWN)
         reasons.append(f"{each.cpu} (needs {shown}{more})")
     return f"its kernel of this name is for CPUs that can do more: {'; '.join(reasons)}"
+
+
+def _of_other_machines(kernel: BundledKernel | BundledCudaKernel, machine: str) -> str:
+    machines = ", ".join(sorted({each.machine for each in kernel.variants})) or "no machine"
+    return f"its kernel of this name is for {machines}, and this is {machine}"
+
+
+def _some(names: Iterable[str]) -> str:
+    first = list(names)
+    shown = ", ".join(first[:_MOST_NAMES_SHOWN]) or "none"
+    more = len(first) - _MOST_NAMES_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -9,15 +9,17 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from radam_codegen._version import __version__
-from radam_codegen.toolchain.abi import abi_version
+from radam_codegen.toolchain.abi import abi_version, cuda_abi_version
 from radam_codegen.toolchain.cache.layout import KEY
 from radam_codegen.toolchain.safe_json import read_json
 
 __all__ = [
     "INDEX",
     "BundleIndex",
+    "BundledCudaKernel",
     "BundledKernel",
     "BundledOperator",
+    "CudaVariant",
     "Variant",
     "index_from_bytes",
     "index_to_bytes",
@@ -26,7 +28,7 @@ __all__ = [
 #: Name of the file.
 INDEX = "bundle.json"
 
-_FORMAT = 1
+_FORMAT = 2
 
 #: Stands for the digest while that is computed.
 _NO_DIGEST = "0" * 64
@@ -34,7 +36,7 @@ _NO_DIGEST = "0" * 64
 
 @dataclass(frozen=True)
 class Variant:
-    """A kernel as it was compiled for one CPU.
+    """A kernel in C as it was compiled for one CPU.
 
     Attributes:
         cpu: Name of the CPU.
@@ -53,10 +55,35 @@ class Variant:
 
 @dataclass(frozen=True)
 class BundledKernel:
-    """A kernel: SHA-256 of its source, and what it was compiled for."""
+    """A kernel in C: SHA-256 of its source, and what it was compiled for."""
 
     source: str
     variants: tuple[Variant, ...]
+
+
+@dataclass(frozen=True)
+class CudaVariant:
+    """A kernel in CUDA: one library for GPUs of several architectures.
+
+    Attributes:
+        machine: The kind of CPU beside the GPU, as ``platform.machine()`` calls it.
+        architectures: 90 is ``sm_90``; sorted. There is PTX of the last one for newer GPUs.
+        key: Folder under ``cuda-kernels``.
+        manifest: SHA-256 that the entry's manifest states of itself.
+    """
+
+    machine: str
+    architectures: tuple[int, ...]
+    key: str
+    manifest: str
+
+
+@dataclass(frozen=True)
+class BundledCudaKernel:
+    """A kernel in CUDA: SHA-256 of its source, and a library per kind of CPU."""
+
+    source: str
+    variants: tuple[CudaVariant, ...]
 
 
 @dataclass(frozen=True)
@@ -83,14 +110,18 @@ class BundleIndex:
     Attributes:
         version: Version of this package that made it.
         abi: Version of the kernel ABI.
-        kernels: By the name of the kernel's structure.
+        cuda_abi: Version of the CUDA kernel ABI.
+        kernels: In C, by the name of the kernel's structure.
+        cuda_kernels: In CUDA, likewise.
         operators: One per Paddle and kind of CPU.
         plans: SHA-256 by the name of the file under ``plans``.
     """
 
     version: str = field(default=__version__)
     abi: int = field(default_factory=abi_version)
+    cuda_abi: int = field(default_factory=cuda_abi_version)
     kernels: Mapping[str, BundledKernel] = field(default_factory=dict)
+    cuda_kernels: Mapping[str, BundledCudaKernel] = field(default_factory=dict)
     operators: tuple[BundledOperator, ...] = ()
     plans: Mapping[str, str] = field(default_factory=dict)
 
@@ -136,6 +167,12 @@ def _index(content: dict[str, Any]) -> BundleIndex:
         )
         for name, kernel in content["kernels"].items()
     }
+    cuda_kernels = {
+        _text(name): BundledCudaKernel(
+            _text(kernel["source"]), tuple(_cuda_variant(each) for each in kernel["variants"])
+        )
+        for name, kernel in content["cuda_kernels"].items()
+    }
     operators = tuple(
         BundledOperator(
             _text(each["paddle"]),
@@ -146,9 +183,15 @@ def _index(content: dict[str, Any]) -> BundleIndex:
         for each in content["operators"]
     )
     plans = {_text(name): _text(digest) for name, digest in content["plans"].items()}
-    if not isinstance(content["abi"], int):
-        raise TypeError("its ABI is no number")
-    return BundleIndex(_text(content["version"]), content["abi"], kernels, operators, plans)
+    return BundleIndex(
+        version=_text(content["version"]),
+        abi=_number(content["abi"]),
+        cuda_abi=_number(content["cuda_abi"]),
+        kernels=kernels,
+        cuda_kernels=cuda_kernels,
+        operators=operators,
+        plans=plans,
+    )
 
 
 def _variant(each: dict[str, Any]) -> Variant:
@@ -159,6 +202,21 @@ def _variant(each: dict[str, Any]) -> Variant:
         _key(each["key"]),
         _text(each["manifest"]),
     )
+
+
+def _cuda_variant(each: dict[str, Any]) -> CudaVariant:
+    return CudaVariant(
+        _text(each["machine"]),
+        tuple(_number(architecture) for architecture in each["architectures"]),
+        _key(each["key"]),
+        _text(each["manifest"]),
+    )
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError("a number is missing")
+    return value
 
 
 def _text(value: object) -> str:

@@ -23,8 +23,10 @@ from typing import Any
 from radam_codegen.errors import ArtifactError
 from radam_codegen.toolchain.bundle_index import (
     INDEX,
+    BundledCudaKernel,
     BundledKernel,
     BundleIndex,
+    CudaVariant,
     Variant,
     index_from_bytes,
     index_to_bytes,
@@ -35,7 +37,7 @@ from radam_codegen.toolchain.cache.layout import FAILED, KEY, KINDS, key_of_left
 from radam_codegen.toolchain.cache.publish import build_entry
 from radam_codegen.toolchain.cache.removal import delete, remove_entry
 from radam_codegen.toolchain.manifest import find_fault, read_manifest
-from radam_codegen.toolchain.recipe import KERNELS, Recipe, compile_error
+from radam_codegen.toolchain.recipe import CUDA_KERNELS, KERNELS, Recipe, compile_error
 
 __all__ = ["PLANS", "BundleWriter", "Made", "write_bundle"]
 
@@ -109,6 +111,7 @@ class BundleWriter:
         """
         _write(self.folder / INDEX, index_to_bytes(index))
         used = {each.key for kernel in index.kernels.values() for each in kernel.variants}
+        used |= {each.key for kernel in index.cuda_kernels.values() for each in kernel.variants}
         used |= {each.key for each in index.operators}
         for kind in KINDS:
             for path in listed(self.folder / kind):
@@ -193,16 +196,30 @@ def _old_index(folder: Path) -> BundleIndex | None:
 def _index_of_entries(folder: Path) -> BundleIndex:
     """What the index may have said that is damaged, of no version, so that all is made anew."""
     kernels: dict[str, BundledKernel] = {}
-    for path in listed(folder / KERNELS):
+    for path, build, digest in _kernels_in(folder / KERNELS):
+        cpu = build.get("cpu")
+        if isinstance(cpu, str):
+            made = Variant(cpu, build["machine"], (), path.name, digest)
+            before = kernels.get(build["name"], BundledKernel("", ()))
+            kernels[build["name"]] = replace(before, variants=(*before.variants, made))
+    cuda: dict[str, BundledCudaKernel] = {}
+    for path, build, digest in _kernels_in(folder / CUDA_KERNELS):
+        numbers = build.get("architectures")
+        if isinstance(numbers, list) and all(isinstance(each, int) for each in numbers):
+            library = CudaVariant(build["machine"], tuple(numbers), path.name, digest)
+            there = cuda.get(build["name"], BundledCudaKernel("", ()))
+            cuda[build["name"]] = replace(there, variants=(*there.variants, library))
+    return BundleIndex(version="", kernels=kernels, cuda_kernels=cuda)
+
+
+def _kernels_in(folder: Path) -> Iterator[tuple[Path, dict[str, Any], str]]:
+    """Entries that say which kernel they are: what their manifests say, and its SHA-256."""
+    for path in listed(folder):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             manifest = read_manifest(path)
-            name, cpu, machine = (manifest["build"][each] for each in ("name", "cpu", "machine"))
-            if not all(isinstance(each, str) for each in (name, cpu, machine)):
-                continue
-            made = Variant(cpu, machine, (), path.name, manifest["sha256"])
-            before = kernels.get(name, BundledKernel("", ()))
-            kernels[name] = replace(before, variants=(*before.variants, made))
-    return BundleIndex(version="", kernels=kernels)
+            build = manifest["build"]
+            if isinstance(build["name"], str) and isinstance(build["machine"], str):
+                yield path, build, manifest["sha256"]
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from radam_codegen.toolchain.bundle import Bundle, Miss, aot_command, open_bundl
 from radam_codegen.toolchain.cpu import cpu_features
 from radam_codegen.toolchain.recipe import Artifact
 
-__all__ = ["find_kernel", "find_operator"]
+__all__ = ["find_cuda_kernel", "find_kernel", "find_operator"]
 
 _warned: set[str] = set()
 
@@ -32,6 +32,16 @@ def find_kernel(source: KernelSource, config: Config) -> Artifact | None:
         f"The kernel {source.name}",
         ("--kernel", source.name),
         lambda bundle: bundle.find_kernel(source, cpu_features()),
+    )
+
+
+def find_cuda_kernel(source: KernelSource, config: Config) -> Artifact | None:
+    """Like :func:`find_kernel`, for a kernel in CUDA."""
+    return _find(
+        config,
+        f"The CUDA kernel {source.name}",
+        ("--kernel", source.name, "--target", "cuda"),
+        lambda bundle: bundle.find_cuda_kernel(source),
     )
 
 

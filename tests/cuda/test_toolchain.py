@@ -16,7 +16,7 @@ from support.nvcc import cuda_compiler, cuda_source
 import radam_codegen.toolchain.cuda.compiler as finding
 from radam_codegen.codegen import KernelSource
 from radam_codegen.config import Config, current
-from radam_codegen.errors import ArgumentError, ArtifactError, CompileError, CompilerNotFoundError
+from radam_codegen.errors import ArgumentError, CompileError, CompilerNotFoundError, ConfigError
 from radam_codegen.toolchain.cuda import (
     CudaCompiler,
     build_cuda_kernel,
@@ -260,7 +260,7 @@ def test_a_source_that_nvcc_refuses(nvcc: CudaCompiler, config: Config) -> None:
 
 def test_nothing_is_compiled_where_that_is_asked_for(config: Config) -> None:
     only = dataclasses.replace(config, mode="aot-only", nvcc="/nowhere/nvcc")
-    with pytest.raises(ArtifactError, match="mode aot-only compiles nothing"):
+    with pytest.raises(ConfigError, match="aot-only, but no bundle is named"):
         build_cuda_kernel(cuda_source(PLAIN), only)
 
 

@@ -16,6 +16,7 @@ from toolchain.conftest import make_compiler
 
 import radam_codegen as rc
 from radam_codegen.cli import main
+from radam_codegen.errors import ArgumentError
 from radam_codegen.ir.dtypes import DType
 from radam_codegen.ir.every_structure import every_structure
 from radam_codegen.ir.plan import GroupPlan, KernelStructure, TensorPlan, UpdatePlan
@@ -89,10 +90,17 @@ def test_a_plan_can_be_given_as_it_is(tmp_path: Path) -> None:
         (["--plan", __file__], 1, "test_aot_command.py': "),
         (["--program", "missing"], 1, "There is no saved program 'missing'"),
         (["--kernel", NAME, "--cpu", "pentium"], 2, "There is no CPU 'pentium'"),
-        (["--kernel", NAME, "--target", "cuda"], 1, "compiles no kernels for CUDA"),
+        (["--kernel", NAME, "--target", "cuda", "--cpu", "native"], 2, "but no C is asked for"),
+        (["--kernel", NAME, "--arch", "90"], 2, "but no CUDA is asked for"),
+        (["--kernel", NAME, "--arch", "sm_90"], 2, "'sm_90'"),
         (["--kernel", NAME, "--target", "fpga"], 2, "'fpga'"),
         (["--kernel", NAME, "--jobs", "0"], 2, "--jobs"),
         (["--kernel", NAME, "--standalone", "--operator"], 2, "plain C sources are for any CPU"),
+        (
+            ["--kernel", NAME, "--standalone", "--target", "cuda", "--arch", "90"],
+            2,
+            "CUDA's for any GPU",
+        ),
     ],
 )
 def test_bad_arguments_end_in_a_message_and_in_nothing_else(
@@ -114,6 +122,27 @@ def test_without_a_compiler_it_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     done = aot("--kernel", NAME, "--no-operator", "--out", tmp_path / "b")
     assert (done.exit_code, type(done.exception)) == (1, SystemExit)
     assert "/no/such/compiler" in done.output
+
+
+def test_without_nvcc_kernels_in_c_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NVCC", "/no/such/nvcc")
+    asked = ["--kernel", NAME, "--no-operator", "--target", "cuda"]
+    done = aot(*asked, "--target", "c", "--cpu", "native", "--out", tmp_path / "b")
+    assert (done.exit_code, type(done.exception)) == (1, SystemExit)
+    assert done.output.count("/no/such/nvcc' names, was not found") == 1
+    assert "1 kernel for native (1 library)" in done.output
+    assert "could not be compiled: CUDA kernels" in done.output
+    index = open_bundle(tmp_path / "b").index
+    assert (list(index.kernels), index.cuda_kernels) == ([NAME], {})
+    done = aot(*asked, "--out", tmp_path / "c")
+    assert (done.exit_code, type(done.exception)) == (1, SystemExit)
+    assert "/no/such/nvcc" in done.output
+    with pytest.raises(ArgumentError, match="no target 'fpga'"):
+        rc.aot(tmp_path / "d", kernels=[NAME], target=["c", "fpga"])
+    with pytest.raises(ArgumentError, match="no target is named"):
+        rc.aot(tmp_path / "d", kernels=[NAME], target=[])
 
 
 def test_a_kernel_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,6 +167,7 @@ import importlib.util
 find = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *more: None if name == "paddle" else find(name, *more)
 from radam_codegen.cli import main
+from radam_codegen.errors import ArgumentError
 main()
 """
     command = [sys.executable, "-c", script, "aot", "--out", str(tmp_path / "b"), "--cpu", "native"]

@@ -37,7 +37,24 @@ __all__ = ["aot"]
     help="A CPU to compile for: x86-64-v1 (any), -v2, -v3 or -v4, or native (this one); "
     "repeatable. The best that a machine can run is chosen there.  [default: v1, v3 and v4]",
 )
-@click.option("--target", type=click.Choice(["c", "cuda"]), default="c", show_default=True)
+@click.option(
+    "--target",
+    "targets",
+    type=click.Choice(["c", "cuda"]),
+    multiple=True,
+    default=["c"],
+    show_default=True,
+    help="For CPUs or for NVIDIA GPUs; repeatable.",
+)
+@click.option(
+    "--arch",
+    "architectures",
+    type=int,
+    multiple=True,
+    metavar="NUMBER",
+    help="A GPU to compile CUDA for: 90 is sm_90; repeatable. Newer GPUs are served, too.  "
+    "[default: 75, 80, 90, 100 and 120, as nvcc knows them]",
+)
 @click.option("--out", required=True, metavar="DIR", help="The bundle: made, or added to.")
 @click.option(
     "--operator/--no-operator",
@@ -48,7 +65,8 @@ __all__ = ["aot"]
 @click.option(
     "--standalone",
     is_flag=True,
-    help="Write plain C sources with a CMakeLists.txt instead, and compile nothing.",
+    help="Write plain C sources (and, with --target cuda, CUDA sources) with a CMakeLists.txt "
+    "instead, and compile nothing.",
 )
 @click.option(
     "--jobs",
@@ -62,7 +80,8 @@ def aot(
     programs: tuple[str, ...],
     everything: bool,
     cpus: tuple[str, ...],
-    target: str,
+    targets: tuple[str, ...],
+    architectures: tuple[int, ...],
     out: str,
     operator: bool | None,
     standalone: bool,
@@ -97,7 +116,8 @@ def aot(
             programs=programs,
             everything=everything,
             cpus=cpus,
-            target=target,
+            target=targets,
+            architectures=architectures,
             operator=operator,
             standalone=standalone,
             jobs=jobs,

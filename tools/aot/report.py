@@ -43,13 +43,21 @@ def progress(console: Console) -> Iterator[Callable[[int, int, str], None]]:
 
 def summary(result: AotResult) -> str:
     """The result in a few lines."""
-    parts = [_count(len(result.kernels), "kernel")]
-    if result.cpus and result.kernels:
-        libraries = _count(result.variants, "library", "libraries")
-        parts = [f"{parts[0]} for {', '.join(result.cpus)} ({libraries})"]
+    parts = []
+    if result.kernels or not result.cuda_kernels:
+        text = _count(len(result.kernels), "kernel")
+        if result.cpus and result.kernels:
+            libraries = _count(result.variants, "library", "libraries")
+            text = f"{text} for {', '.join(result.cpus)} ({libraries})"
+        parts.append(text)
+    if result.cuda_kernels:
+        text = _count(len(result.cuda_kernels), "CUDA kernel")
+        if result.architectures:
+            text += f" for {', '.join(f'sm_{each}' for each in result.architectures)}"
+        parts.append(text)
     if result.operator:
         parts.append(f"the operator for Paddle {result.operator}")
-    if result.cpus:
+    if not result.standalone:
         parts.append(f"{result.compiled} compiled now")
     parts.append(f"{result.size / 2**20:.1f} MiB in all")
     parts.append(f"{result.seconds:.1f} s")
@@ -59,7 +67,7 @@ def summary(result: AotResult) -> str:
     if result.failures:
         failed = dict.fromkeys(f"{each.name} {each.cpu}".rstrip() for each in result.failures)
         lines.append(f"could not be compiled: {', '.join(failed)}")
-    if result.cpus:
+    if not result.standalone:
         lines.append(f"To use it: export RADAM_CODEGEN_AOT={shlex.quote(str(result.folder))}")
     return "\n".join(lines)
 

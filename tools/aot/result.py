@@ -14,8 +14,8 @@ class AotFailure:
     """Something that could not be compiled.
 
     Attributes:
-        name: The kernel, or ``operator``.
-        cpu: The CPU it was for; empty for the operator.
+        name: The kernel, ``operator``, or ``CUDA kernels`` where there is no nvcc for any.
+        cpu: The CPU it was for, or ``cuda``; empty where the name says it.
         message: Why: the compiler's first error, and where its log is.
     """
 
@@ -30,27 +30,33 @@ class AotResult:
 
     Attributes:
         folder: The bundle.
-        kernels: Names of the kernels that were asked for and are in it now.
+        kernels: Names of the kernels in C that were asked for and are in it now.
         cpus: CPUs that they were asked for.
         variants: How many libraries that makes.
-        compiled: How many of those, and of operators, were compiled rather than found.
+        cuda_kernels: Names of the kernels in CUDA that were asked for and are in it now.
+        architectures: GPUs that those are for: 90 is ``sm_90``.
+        compiled: How many of all libraries were compiled rather than found.
         operator: Version of the Paddle that the operator is for; None: none was asked for.
         note: What is left to say, such as why there is no operator; may be empty.
         size: Bytes of the whole bundle.
         seconds: How long it took.
         failures: What could not be compiled; the rest is in the bundle.
+        standalone: Whether the folder holds sources, and is no bundle.
     """
 
     folder: Path
     kernels: tuple[str, ...]
     cpus: tuple[str, ...]
     variants: int
+    cuda_kernels: tuple[str, ...]
+    architectures: tuple[int, ...]
     compiled: int
     operator: str | None
     note: str
     size: int
     seconds: float
     failures: tuple[AotFailure, ...]
+    standalone: bool
 
     @property
     def good(self) -> bool:

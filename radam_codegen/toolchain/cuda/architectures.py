@@ -11,7 +11,13 @@ from radam_codegen.errors import ArgumentError, CompilerNotFoundError
 from radam_codegen.toolchain.compiler import ask
 from radam_codegen.toolchain.cuda.compiler import CudaCompiler
 
-__all__ = ["DEFAULT_ARCHITECTURES", "architectures_for", "code_flags", "devices_here"]
+__all__ = [
+    "DEFAULT_ARCHITECTURES",
+    "architectures_for",
+    "code_flags",
+    "default_architectures",
+    "devices_here",
+]
 
 #: Where no device says otherwise: one of each generation that CUDA 13 compiles for. A GPU runs the
 #: code of the same first digits with a last one that is not above its own; PTX of the newest is
@@ -50,12 +56,21 @@ def architectures_for(
             )
         return tuple(sorted(set(wanted)))
     chosen = sorted(set(devices_here(compiler, timeout)) & set(known))
-    chosen = chosen or [each for each in DEFAULT_ARCHITECTURES if each in known] or known[-1:]
-    if not chosen:
+    return tuple(chosen) or default_architectures(compiler)
+
+
+def default_architectures(compiler: CudaCompiler) -> tuple[int, ...]:
+    """What to compile for, for other machines: what the compiler knows of the usual ones.
+
+    Raises:
+        CompilerNotFoundError: The compiler knows no architecture that kernels run on.
+    """
+    known = [each for each in compiler.architectures if each >= _OLDEST]
+    if not known:
         raise CompilerNotFoundError(
             f"{compiler.command[0]} compiles for no GPU from sm_{_OLDEST} on; use a newer one."
         )
-    return tuple(chosen)
+    return tuple(each for each in DEFAULT_ARCHITECTURES if each in known) or (known[-1],)
 
 
 def code_flags(architectures: Collection[int]) -> tuple[str, ...]:

@@ -10,10 +10,11 @@ from radam_codegen._resources import include_dir
 from radam_codegen.codegen.source import KernelSource
 from radam_codegen.codegen.targets import CUDA_TARGET
 from radam_codegen.config import Config
-from radam_codegen.errors import ArgumentError, ArtifactError
+from radam_codegen.errors import ArgumentError
 from radam_codegen.toolchain.abi import cuda_abi_version, header_text
 from radam_codegen.toolchain.cuda.architectures import architectures_for, code_flags
 from radam_codegen.toolchain.cuda.compiler import CudaCompiler, find_cuda_compiler
+from radam_codegen.toolchain.find_ahead import find_cuda_kernel
 from radam_codegen.toolchain.recipe import CUDA_KERNELS, Artifact, Recipe, obtain
 
 __all__ = ["CUDA_KERNEL_FLAGS", "build_cuda_kernel", "cuda_kernel_recipe"]
@@ -34,24 +35,26 @@ CUDA_KERNEL_FLAGS = (
 def build_cuda_kernel(
     source: KernelSource, config: Config, architectures: Collection[int] | None = None
 ) -> Artifact:
-    """Find a CUDA kernel in the cache, or compile it. Neither a GPU nor a driver is needed.
+    """Find a CUDA kernel in the bundle or in the cache, or compile it.
+
+    Neither a GPU nor a driver is needed, and where the bundle has the kernel, no nvcc.
 
     Args:
         source: What is compiled.
-        config: Names nvcc and the C++ compiler, where they are not the usual ones.
-        architectures: What for; None: for the GPUs here, else for a list of the usual ones.
+        config: Names the bundle, and nvcc and the C++ compiler, where they are not the usual ones.
+        architectures: What for; None: for the GPUs here, else for a list of the usual ones. What
+            the bundle has is for those that it was made for.
 
     Raises:
         CompilerNotFoundError: There is no nvcc, or no C++ compiler.
         CompileError: The compiler refused the source; its log is kept.
-        ArtifactError: The mode is ``aot-only``, and bundles hold no kernels for CUDA.
+        ArtifactError: Nothing may be compiled, and the bundle does not have the kernel.
+        ConfigError: Nothing may be compiled, and no bundle is named.
         ArgumentError: The source is not CUDA, or nvcc does not know an architecture.
     """
-    if config.mode == "aot-only":
-        raise ArtifactError(
-            f"The CUDA kernel {source.name} would have to be compiled: bundles hold none for CUDA, "
-            "and mode aot-only compiles nothing. Set RADAM_CODEGEN_MODE to auto."
-        )
+    bundled = find_cuda_kernel(source, config)
+    if bundled is not None:
+        return bundled
     compiler = find_cuda_compiler(config.nvcc, config.cxx, config.compile_timeout)
     chosen = architectures_for(compiler, architectures, config.compile_timeout)
     return obtain(cuda_kernel_recipe(source, compiler, config.cache_dir, chosen), config)
