@@ -40,10 +40,10 @@ def table(root: Path, entries: Sequence[Stored]) -> str:
     """Entries, one per line."""
     if not entries:
         return f"{root} is empty"
-    lines = [f"{'key':32}  {'kind':9}  {'size':>9}  {'last used':16}  what"]
+    lines = [f"{'key':32}  {'kind':12}  {'size':>9}  {'last used':16}  what"]
     for entry in entries:
         lines.append(
-            f"{entry.key}  {entry.kind:9}  {amount(entry.size):>9}  {_time(entry.used):16}  "
+            f"{entry.key}  {entry.kind:12}  {amount(entry.size):>9}  {_time(entry.used):16}  "
             f"{_what(entry)}"
         )
     total = amount(sum(entry.size for entry in entries))

@@ -76,7 +76,7 @@ def read_entry(folder: Path) -> Subject:
         CacheEntry(
             key=printable(folder.name),
             folder=printable(str(folder)),
-            cpu=printable(_said(build, "cpu"))[:MOST_SHOWN],
+            cpu=printable(_said(build, "cpu") or _architectures(build))[:MOST_SHOWN],
             compiler=_version(_said(build, "compiler")),
             fault=find_fault(folder, folder.name),
         ),
@@ -90,7 +90,13 @@ def _said(build: dict[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _architectures(build: dict[str, Any]) -> str:
+    numbers = build.get("architectures")
+    known = [each for each in numbers if isinstance(each, int)] if isinstance(numbers, list) else []
+    return ", ".join(f"sm_{each}" for each in known[:MOST_SHOWN])
+
+
 def _version(compiler: str) -> str:
     """The one line of a compiler's description that a person wants."""
-    lines = [line for line in compiler.splitlines() if re.search(r"\bversion \d", line)]
+    lines = [line for line in compiler.splitlines() if re.search(r"\b(?:version|release) \d", line)]
     return printable(lines[0] if lines else compiler)[:MOST_SHOWN]

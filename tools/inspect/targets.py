@@ -20,6 +20,7 @@ from radam_codegen.ir.launch import LaunchSpec
 from radam_codegen.ir.plan import KernelStructure, UpdatePlan
 from radam_codegen.ir.structure_name import structure_from_name
 from radam_codegen.toolchain.manifest import MANIFEST
+from radam_codegen.toolchain.recipe import CUDA_KERNELS, KERNELS
 from radam_codegen.toolchain.safe_json import read_json
 from radam_codegen.tools.inspect.entries import Subject, read_entry
 from radam_codegen.tools.inspect.launches import launches_text
@@ -35,7 +36,7 @@ _MOST_BYTES = 256 * 1024 * 1024
 #: Fewest characters by which an entry of the cache may be named.
 _SHORTEST_KEY = 4
 
-_KERNELS, _PLANS = "kernels", "plans"
+_PLANS = "plans"
 
 _T = TypeVar("_T")
 
@@ -164,13 +165,14 @@ def _by_structure(structures: Iterable[KernelStructure]) -> tuple[Subject, ...]:
 
 
 def _of_folder(folder: Path) -> Found:
-    if (folder / MANIFEST).is_file() and not (folder / _KERNELS).is_dir():
+    kinds = [path for path in (folder / KERNELS, folder / CUDA_KERNELS) if path.is_dir()]
+    if (folder / MANIFEST).is_file() and not kinds:
         return Found("entry", (read_entry(folder.resolve()),))
-    kernels = folder / _KERNELS
     # A name with a dot is that of an entry in the making, or on its way out.
     entries = [
         each
-        for each in (sorted(kernels.iterdir()) if kernels.is_dir() else [])
+        for kind in kinds
+        for each in sorted(kind.iterdir())
         if not each.name.startswith(".") and each.is_dir()
     ]
     if not entries:
@@ -202,17 +204,19 @@ def _tried(read: Callable[[Path], _T], path: Path, problems: list[str]) -> list[
     return []
 
 
-def _order(subject: Subject) -> tuple[str, str, str]:
+def _order(subject: Subject) -> tuple[str, str, str, str]:
     entry = subject.entry
-    return (subject.structure.name, entry.cpu if entry else "", entry.key if entry else "")
+    place = (entry.cpu, entry.key) if entry else ("", "")
+    return (subject.structure.name, subject.language, *place)
 
 
 def _of_key(prefix: str, config: Config) -> Found:
     roots = [config.cache_dir] if config.aot is None else [config.aot, config.cache_dir]
     found: dict[str, Path] = {}
     for root in roots:
-        for path in (root / _KERNELS).glob(f"{prefix}*"):
-            found.setdefault(path.name, path)
+        for kind in (KERNELS, CUDA_KERNELS):
+            for path in (root / kind).glob(f"{prefix}*"):
+                found.setdefault(path.name, path)
     if len(found) == 1:
         return Found("entry", (read_entry(*found.values()),))
     where = f"in {' or '.join(shown(str(root)) for root in roots)}"

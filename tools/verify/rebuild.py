@@ -7,20 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from radam_codegen.config import Config
-from radam_codegen.errors import ToolchainError
+from radam_codegen.errors import ArgumentError, ToolchainError
 from radam_codegen.toolchain import find_c_compiler, find_cxx_compiler
 from radam_codegen.toolchain.cache import BuildFailedError
 from radam_codegen.toolchain.cpu import NATIVE, cpu_names
+from radam_codegen.toolchain.cuda import cuda_kernel_recipe, find_cuda_compiler
+from radam_codegen.toolchain.cuda.architectures import architectures_for
 from radam_codegen.toolchain.kernel import kernel_recipe
 from radam_codegen.toolchain.operator import operator_recipe
-from radam_codegen.toolchain.recipe import Recipe
+from radam_codegen.toolchain.recipe import CUDA_KERNELS, KERNELS, OPERATORS, Recipe
 from radam_codegen.tools.inspect.text import printable
 from radam_codegen.tools.verify.sources import rendered
 
 __all__ = ["machine_code_fault"]
 
 #: What a manifest says about a build, in the order in which a difference explains the most.
-_EXPLAINS = ("machine", "compiler", "abi", "paddle", "cpu", "features", "command")
+_EXPLAINS = (
+    *("machine", "compiler", "host_compiler", "abi"),
+    *("paddle", "cpu", "features", "architectures", "command"),
+)
 
 
 def machine_code_fault(entry: Path, build: dict[str, Any], config: Config) -> str | None:
@@ -39,7 +44,7 @@ def machine_code_fault(entry: Path, build: dict[str, Any], config: Config) -> st
         return f"cannot be compiled anew: its manifest names an unknown CPU, {_shown(cpu)}"
     try:
         recipe = _recipe(entry, build, config)
-    except ToolchainError as error:
+    except (ToolchainError, ArgumentError) as error:
         return f"cannot be compiled anew: {str(error).splitlines()[0]}"
     if recipe is None:
         return "cannot be compiled anew: Paddle is not installed here"
@@ -57,7 +62,7 @@ def machine_code_fault(entry: Path, build: dict[str, Any], config: Config) -> st
 
 
 def _recipe(entry: Path, build: dict[str, Any], config: Config) -> Recipe | None:
-    if entry.parent.name == "operators":
+    if entry.parent.name == OPERATORS:
         try:
             import paddle  # noqa: F401
         except ImportError:
@@ -66,8 +71,17 @@ def _recipe(entry: Path, build: dict[str, Any], config: Config) -> Recipe | None
 
         compiler = find_cxx_compiler(config.cxx)
         return operator_recipe(installed_paddle(), compiler, config.cache_dir)
+    if entry.parent.name == CUDA_KERNELS:
+        nvcc = find_cuda_compiler(config.nvcc, config.cxx)
+        listed = build.get("architectures")
+        numbers = [
+            each for each in (listed if isinstance(listed, list) else ()) if isinstance(each, int)
+        ]
+        source = rendered(build["name"], CUDA_KERNELS)
+        chosen = architectures_for(nvcc, numbers)
+        return cuda_kernel_recipe(source, nvcc, config.cache_dir, chosen)
     compiler = find_c_compiler(config.cc)
-    source = rendered(build["name"])
+    source = rendered(build["name"], KERNELS)
     return kernel_recipe(source, compiler, config.cache_dir, build.get("cpu", NATIVE))
 
 

@@ -9,15 +9,13 @@ from pathlib import Path
 
 from radam_codegen.config import Config, current
 from radam_codegen.errors import ArgumentError
+from radam_codegen.toolchain.cache.layout import KINDS
 from radam_codegen.toolchain.manifest import MANIFEST, find_fault, read_manifest
 from radam_codegen.tools.verify.rebuild import machine_code_fault
 from radam_codegen.tools.verify.report import Finding, VerifyReport
 from radam_codegen.tools.verify.sources import source_fault
 
 __all__ = ["verify"]
-
-#: Folders of a cache and of a bundle that hold entries.
-_KINDS = ("kernels", "operators")
 
 
 @dataclass(frozen=True)
@@ -94,10 +92,10 @@ def _entries(root: Path) -> Iterator[Path]:
     try:
         if not root.is_dir():
             raise ArgumentError(f"{str(root)!r} is no folder.")
-        if root.absolute().parent.name in _KINDS:
+        if root.absolute().parent.name in KINDS:
             yield root.absolute()
             return
-        for kind in _KINDS:
+        for kind in KINDS:
             if (root / kind).is_dir():
                 # A name with a dot is that of an entry in the making, or on its way out.
                 yield from sorted(
