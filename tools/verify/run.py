@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,8 +10,10 @@ from pathlib import Path
 
 from radam_codegen.config import Config, current
 from radam_codegen.errors import ArgumentError
+from radam_codegen.toolchain.bundle_index import INDEX
 from radam_codegen.toolchain.cache.layout import KINDS
 from radam_codegen.toolchain.manifest import MANIFEST, find_fault, read_manifest
+from radam_codegen.tools.verify.index import index_findings
 from radam_codegen.tools.verify.rebuild import machine_code_fault
 from radam_codegen.tools.verify.report import Finding, VerifyReport
 from radam_codegen.tools.verify.sources import source_fault
@@ -36,8 +39,9 @@ def verify(
 ) -> VerifyReport:
     """Verify that compiled kernels and operators are what this version makes of their plans.
 
-    Every file is compared with its SHA-256 in the manifest, and every source with what is rendered
-    anew for the kernel's structure. Nothing in the folder is loaded, run or changed.
+    Every file is compared with its SHA-256 in the manifest, every source with what is rendered
+    anew for the kernel's structure, and a bundle with its index. Nothing in the folder is loaded,
+    run or changed.
 
     Args:
         folder: An ahead-of-time bundle, a cache, or one entry of either.
@@ -60,7 +64,7 @@ def verify(
     """
     root = Path(folder)
     entries = list(_entries(root))
-    if not entries:
+    if not entries and not os.path.lexists(root / INDEX):
         raise ArgumentError(
             f"{root} holds nothing to verify: it is neither a bundle nor a cache nor an entry of "
             f"one (an entry is a folder with a {MANIFEST})."
@@ -84,7 +88,7 @@ def verify(
         entries=len(entries),
         sources=sum(verdict.source for verdict in verdicts),
         rebuilt=sum(verdict.rebuilt for verdict in verdicts),
-        findings=tuple(sorted(findings)),
+        findings=tuple(sorted([*findings, *index_findings(root)])),
     )
 
 
