@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import sys
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import paddle
-from paddle.jit.sot import psdb
 
 from radam_codegen.errors import ArgumentTypeError, ProgramError, UnsupportedError
 from radam_codegen.frontend.groups import GroupOptions, Groups
@@ -129,8 +129,10 @@ class DygraphStepper:
         Nothing was updated when this raises.
         """
         # Paddle's tracer of bytecode, where it follows a step that a traced function calls, would
-        # fail at what it knows nothing of.
-        psdb.fallback(recursive=True)
+        # fail at what it knows nothing of. Where it was never imported, nothing is traced.
+        tracer = sys.modules.get("paddle.jit.sot")
+        if tracer is not None:
+            tracer.psdb.fallback(recursive=True)
         fingerprint = (
             np.fromiter(params, object, len(params)).tobytes(),  # quicker than the id of each
             _attributes(params),
@@ -315,7 +317,7 @@ def _run(launch: _Launch, lr: float, found_inf: bool) -> None:
         counts[launch.places] = some
     if not found_inf:
         for _ in map(_bump, launch.tensors.params):
-            pass
+            tracer.psdb.fallback(recursive=True)
 
 
 def _call_kernel(launch: _Launch, step: int, lr: float, found_inf: bool) -> None:
