@@ -34,8 +34,8 @@ def compile_strictly(structure: KernelStructure, folder: Path, *architectures: i
     assert not done.stderr.strip(), done.stderr
 
 
-#: Every class of tensors, and every clip, at least once.
-ONE_OF_EACH = [each for index, each in enumerate(SAMPLE) if index != 1]
+#: A few of what the C compiler is shown; `make test-cuda-all` has every structure.
+SOME = SAMPLE[::4]
 
 #: What people train with.
 USUAL = [
@@ -47,7 +47,7 @@ USUAL = [
 ]
 
 
-@pytest.mark.parametrize("structure", ONE_OF_EACH, ids=range(len(ONE_OF_EACH)))
+@pytest.mark.parametrize("structure", SOME, ids=range(len(SOME)))
 def test_for_one_architecture(structure: KernelStructure, tmp_path: Path) -> None:
     compile_strictly(structure, tmp_path, 90)
 
