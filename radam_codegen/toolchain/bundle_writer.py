@@ -13,7 +13,6 @@ import fcntl
 import functools
 import hashlib
 import os
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -36,6 +35,7 @@ from radam_codegen.toolchain.cache.failure import BuildFailedError
 from radam_codegen.toolchain.cache.layout import FAILED, KEY, KINDS, key_of_leftover, listed
 from radam_codegen.toolchain.cache.publish import build_entry
 from radam_codegen.toolchain.cache.removal import delete, remove_entry
+from radam_codegen.toolchain.forks import KeyedLocks
 from radam_codegen.toolchain.manifest import find_fault, read_manifest
 from radam_codegen.toolchain.recipe import CUDA_KERNELS, KERNELS, Recipe, compile_error
 
@@ -76,7 +76,7 @@ class BundleWriter:
         self.folder = folder
         self.old = old
         self._compile_timeout = compile_timeout
-        self._locks: dict[str, threading.Lock] = {}
+        self._locks = KeyedLocks()
 
     def add(self, recipe: Recipe) -> Made:
         """Have an entry in the bundle; several threads may do so.
@@ -85,7 +85,7 @@ class BundleWriter:
             CompileError: The compiler refused the source; its log is kept.
             OSError: The folder cannot be written.
         """
-        with self._locks.setdefault(recipe.key, threading.Lock()):
+        with self._locks.of(recipe.key):
             target = self.folder / recipe.kind / recipe.key
             fault = find_fault(target, recipe.key)
             if fault is not None:

@@ -132,7 +132,8 @@ def test_a_name_that_is_no_nvcc(tmp_path: Path) -> None:
 
 
 def test_the_host_compiler_is_handed_on(nvcc: CudaCompiler, tmp_path: Path) -> None:
-    gxx = shutil.which("g++") or pytest.skip("there is no g++ here")
+    gxx = shutil.which("g++")
+    assert gxx is not None, "the checks need g++"
     launcher = program(tmp_path / "launcher", 'exec "$@"')
     found = find_cuda_compiler(cxx=f"{launcher} {gxx} -DMARK=1")
     assert found.host.command == (gxx, "-DMARK=1")

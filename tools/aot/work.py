@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from radam_codegen.toolchain.bundle_writer import BundleWriter, Made
 from radam_codegen.toolchain.cpu import NATIVE, cpu_names, needed_features
 from radam_codegen.toolchain.cuda import CudaCompiler, cuda_kernel_recipe, find_cuda_compiler
 from radam_codegen.toolchain.cuda.architectures import architectures_for, default_architectures
+from radam_codegen.toolchain.forks import KeyedLocks
 from radam_codegen.toolchain.kernel import kernel_recipe
 from radam_codegen.toolchain.operator import operator_recipe
 from radam_codegen.tools.aot.request import Request
@@ -266,11 +266,11 @@ class _Sources:
 
     def __init__(self) -> None:
         self._sources: dict[tuple[str, str], KernelSource] = {}
-        self._locks: dict[tuple[str, str], threading.Lock] = {}
+        self._locks = KeyedLocks()
 
     def get(self, structure: KernelStructure, target: Target) -> KernelSource:
         key = (structure.name, target.language)
-        with self._locks.setdefault(key, threading.Lock()):
+        with self._locks.of(key):
             if key not in self._sources:
                 self._sources[key] = render(lower_structure(structure), target)
             return self._sources[key]
