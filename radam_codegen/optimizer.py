@@ -34,7 +34,7 @@ from radam_codegen.program.append_update import append_update
 from radam_codegen.program.checkpoint_copy import copied_state, restore_state
 from radam_codegen.program.dygraph import DygraphStepper
 from radam_codegen.program.executor_hook import install_executor_hook
-from radam_codegen.program.gpu import check_gpu
+from radam_codegen.program.gpu import check_gpu, gpus_here, language_of
 from radam_codegen.program.native import native_rules
 from radam_codegen.program.shared_parameters import merge_shared
 from radam_codegen.program.state import StateMaker
@@ -87,11 +87,12 @@ class RAdam(paddle.optimizer.RAdam):  # type: ignore[misc]
         decoupled_weight_decay: multiply parameters by ``1 - learning_rate * weight_decay`` before
             the update, instead of adding a term to the gradient, as ``torch.optim.RAdam`` does
             under the same name. A parameter's own regularizer is added to its gradient as ever.
-        target: ``"c"`` (compiled for this CPU), ``"auto"``, which is the same on a CPU, ``"cuda"``
-            (programs can be built and sources rendered anywhere; to run they need a GPU), or
-            ``"native"``: Paddle's own operators instead of a generated kernel, in this optimizer
-            from now on. Mode ``off``, as it is set when the optimizer is constructed, makes every
-            target that.
+        target: ``"c"`` (compiled for this CPU), ``"cuda"`` (programs can be built and sources
+            rendered anywhere; to run they need a GPU), or ``"native"``: Paddle's own operators
+            instead of a generated kernel, in this optimizer from now on. ``"auto"`` is ``"cuda"``
+            for a program that is built while ``paddle.device.get_device()`` is a GPU, else ``"c"``.
+            Mode ``off``, as it is set when the optimizer is constructed, makes every target
+            ``"native"``.
 
     Raises:
         ArgumentError: a number is out of range, a group lacks ``params``, or a parameter stands in
@@ -153,7 +154,7 @@ class RAdam(paddle.optimizer.RAdam):  # type: ignore[misc]
         )
         if target not in _TARGETS:
             raise ArgumentError(f"there is no target {target!r}; there are {_LISTED}")
-        self._language = "cuda" if target == "cuda" else "c"
+        self._target, self._language = target, "c"
         self._groups = Groups(listed, defaults)
         # The base class reads types from the parameters, which names have none of.
         members = self._groups.members
@@ -293,6 +294,7 @@ class RAdam(paddle.optimizer.RAdam):  # type: ignore[misc]
         if framework.in_pir_mode():
             params_grads = merge_shared(params_grads)
         self._dtype = _learning_rate_dtype(params_grads, self._dtype)
+        self._language = language_of(self._target, gpus_here())
         update = append_update(self, self._groups, self._state, params_grads, self._language)
         self._plan = update.plan
         return list(update.operations)
@@ -325,12 +327,13 @@ class RAdam(paddle.optimizer.RAdam):  # type: ignore[misc]
             params, grads = list(compress(params, wanted)), list(compress(grads, wanted))
         if not params:
             return
-        if self._language == "cuda":
+        if self._target == "cuda":
             check_gpu()
             raise UnsupportedError("in dynamic graph, target='cuda' is not there; use target='c'")
         if self._state.missing:
             self._state.check_loaded(params)
         found_inf = self._get_auxiliary_var("found_inf")
+        self._language = "c"
         self._plan = self._stepper.step(
             params,
             grads,
