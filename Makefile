@@ -13,8 +13,11 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 WORKERS := $(shell nproc 2>/dev/null || echo 2)
 # One thread per worker for Paddle's own kernels, or the workers fight for the cores; a file's tests
-# stay together, since they share what was costly to make.
-PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+# stay together, since they share what was costly to make. Bytecode is kept, or every worker of every
+# part, and every process that tests start, compiles the sources anew.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+# Where tests lie that build static programs; their mark tells which of them do.
+BOTH_IRS := tests/program tests/numeric
 
 # One failing check does not hide the others.
 MAKEFLAGS += --keep-going --no-print-directory
@@ -57,10 +60,10 @@ test-unit: $(VENV)/.installed-dev
 	$(PYTEST) -m "not both_irs"
 
 test-pir: $(VENV)/.installed-dev
-	FLAGS_enable_pir_api=1 $(PYTEST) -m both_irs
+	FLAGS_enable_pir_api=1 $(PYTEST) -m both_irs $(BOTH_IRS)
 
 test-legacy: $(VENV)/.installed-dev
-	FLAGS_enable_pir_api=0 $(PYTEST) -m both_irs
+	FLAGS_enable_pir_api=0 $(PYTEST) -m both_irs $(BOTH_IRS)
 
 # Not by file: both are long.
 test-cuda-all: $(VENV)/.installed-dev
