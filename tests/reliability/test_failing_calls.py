@@ -26,10 +26,20 @@ COMPILERS = [*KILLS, "no space", "input/output error", "half a write"]
 
 
 class Sweep:
-    """Cases over the calls of one build, each from the same beginning."""
+    """Cases over the calls of one build, each from the same beginning.
 
-    def __init__(self, server: ForkServer, sandbox: Sandbox, beginning: Path | None = None) -> None:
+    Where it is the process's own calls that fail, the compiler is one that has compiled already.
+    """
+
+    def __init__(
+        self,
+        server: ForkServer,
+        sandbox: Sandbox,
+        compiler: str = "recording",
+        beginning: Path | None = None,
+    ) -> None:
         self.server, self.sandbox, self.beginning = server, sandbox, beginning
+        self.build = {"cache": str(sandbox.cache), "compiler": compiler}
         self.findings: list[object] = []
         self.outcomes: Counter[str] = Counter()
 
@@ -41,7 +51,7 @@ class Sweep:
     def calls(self, **options: bool) -> list[Call]:
         """What a build calls where nothing fails."""
         self.begin()
-        outcome = self.server.run("train", cache=str(self.sandbox.cache), log=True, **options)
+        outcome = self.server.run("train", **self.build, log=True, **options)
         assert outcome.result["values"] == VALUES
         assert outcome.result["compiled"]
         assert self.server.faults is not None
@@ -54,14 +64,14 @@ class Sweep:
         only_cache = name in LASTING
         outcome = self.server.run(
             "train",
-            cache=str(self.sandbox.cache),
+            **self.build,
             fault=(call.number, name),
             watched=self.sandbox.cache if only_cache else self.sandbox.root,
             leave_orphans=name == "process killed, its compiler not",
             **options,
         )
         self.outcomes[_kind_of(outcome)] += 1
-        then = self.server.run("train", cache=str(self.sandbox.cache))
+        then = self.server.run("train", **self.build)
         contents = self.sandbox.contents()
         right = (
             outcome.struck > 0
@@ -89,7 +99,13 @@ def _is_fair(outcome: Outcome, must_train: bool) -> bool:
 
 @pytest.fixture(scope="module")
 def cold(server: ForkServer, sandbox: Sandbox) -> list[Call]:
-    return Sweep(server, sandbox).calls()
+    return Sweep(server, sandbox, "gcc").calls()
+
+
+@pytest.fixture(scope="module")
+def own(server: ForkServer, sandbox: Sandbox) -> list[Call]:
+    """The process's own calls, where its compiler has compiled already."""
+    return of("process", Sweep(server, sandbox).calls())
 
 
 def of(by: str, calls: list[Call]) -> list[Call]:
@@ -103,11 +119,12 @@ def single_faults(call: Call) -> list[str]:
     return [*chosen, kill]
 
 
-def test_every_kind_of_call_is_met(cold: list[Call]) -> None:
+def test_every_kind_of_call_is_met(cold: list[Call], own: list[Call]) -> None:
     process = Counter(call.name for call in of("process", cold))
     assert {"open", "write", "fsync", "mkdir", "rename", "unlink", "flock"} <= set(process)
     assert process["rename"] == 1, "an entry is published by one rename"
     names = [call.name for call in of("process", cold)]
+    assert [call.name for call in own] == names, "the compiler makes no difference"
     publishing = names.index("rename")
     # Each of four files, and the folder; then the folder that it was moved into.
     assert names[:publishing].count("fsync") >= 5
@@ -120,10 +137,10 @@ def test_every_kind_of_call_is_met(cold: list[Call]) -> None:
 
 @pytest.mark.parametrize("name", SINGLE)
 def test_one_call_of_the_process_fails(
-    name: str, server: ForkServer, sandbox: Sandbox, cold: list[Call]
+    name: str, server: ForkServer, sandbox: Sandbox, own: list[Call]
 ) -> None:
     sweep = Sweep(server, sandbox)
-    for call in of("process", cold):
+    for call in own:
         if name in single_faults(call):
             sweep.fail(call, name)
     assert sweep.findings == []
@@ -134,11 +151,11 @@ def test_one_call_of_the_process_fails(
 
 
 def test_the_disk_of_the_cache_fails_for_good(
-    server: ForkServer, sandbox: Sandbox, cold: list[Call]
+    server: ForkServer, sandbox: Sandbox, own: list[Call]
 ) -> None:
     sweep = Sweep(server, sandbox)
     # Not the last one: here the folder of the cache itself, made by the first call, is not counted.
-    for index, call in enumerate(of("process", cold)[:-1:3]):
+    for index, call in enumerate(own[:-1:3]):
         sweep.fail(call, LASTING[index % len(LASTING)])
     assert sweep.findings == []
     assert set(sweep.outcomes) == {"values"}
@@ -147,7 +164,7 @@ def test_the_disk_of_the_cache_fails_for_good(
 def test_a_call_of_the_compiler_fails(
     server: ForkServer, sandbox: Sandbox, cold: list[Call]
 ) -> None:
-    sweep = Sweep(server, sandbox)
+    sweep = Sweep(server, sandbox, "gcc")
     for index, call in enumerate(of("compiler", cold)):
         names = [name for name in COMPILERS if FAULTS[name].meets(call)]
         sweep.fail(call, names[index % len(names)])
@@ -159,7 +176,7 @@ def test_a_call_fails_while_a_damaged_entry_is_replaced(
     server: ForkServer, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     sandbox.empty()
-    server.run("train", cache=str(sandbox.cache))
+    server.run("train", **Sweep(server, sandbox).build)
     library = sandbox.entry() / "kernel.so"
     content = bytearray(library.read_bytes())
     content[len(content) // 2] ^= 1
@@ -167,7 +184,7 @@ def test_a_call_fails_while_a_damaged_entry_is_replaced(
     damaged = tmp_path / "damaged"
     shutil.copytree(sandbox.cache, damaged)
 
-    sweep = Sweep(server, sandbox, damaged)
+    sweep = Sweep(server, sandbox, beginning=damaged)
     calls = of("process", sweep.calls())
     first = next(index for index, call in enumerate(calls) if "/.old-" in call.path)
     last = next(index for index, call in enumerate(calls) if "/.new-" in call.path)
@@ -181,7 +198,7 @@ def test_a_call_fails_while_a_damaged_entry_is_replaced(
 def test_a_call_fails_while_digests_of_the_compiler_are_kept(
     server: ForkServer, sandbox: Sandbox
 ) -> None:
-    sweep = Sweep(server, sandbox)
+    sweep = Sweep(server, sandbox, "gcc")
     calls = [call for call in sweep.calls(forget_digests=True) if "digests" in call.path]
     assert {"open", "write", "rename"} <= {call.name for call in calls}
     begun = next(index for index, call in enumerate(calls) if call.name == "open")
