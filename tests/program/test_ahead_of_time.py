@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.fork_server import ForkServer, Outcome
 
 import radam_codegen as rc
 from radam_codegen.program.installation import installed_paddle
@@ -19,57 +20,36 @@ from radam_codegen.toolchain import Artifact
 from radam_codegen.toolchain.bundle import Miss, open_bundle
 from radam_codegen.toolchain.operator import operator_text
 
-TESTS = Path(__file__).resolve().parents[1]
-SCRIPT = TESTS / "support" / "aot_training.py"
-
-CLIP, NO_CLIP = "1.5", "0"
-
-
-class Done:
-    """A process that has ended."""
-
-    def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
-        self.code, self.stderr = done.returncode, done.stderr
-        self._stdout = done.stdout
-
-    @property
-    def result(self) -> dict[str, Any]:
-        assert self.code == 0, self.stderr
-        found: dict[str, Any] = json.loads(self._stdout.splitlines()[-1])
-        return found
-
-
-def train(*arguments: str, bundle: Path | None = None, cache: Path | None = None) -> Done:
-    """Train, with a compiler or, where a bundle is named, without one and without a cache."""
-    environment = {**os.environ, "PYTHONPATH": str(TESTS), "GLOG_minloglevel": "2"}
-    if bundle is not None:
-        assert cache is not None
-        environment.update(
-            RADAM_CODEGEN_AOT=str(bundle),
-            RADAM_CODEGEN_CACHE_DIR=str(cache),
-            RADAM_CODEGEN_MODE="aot-only",
-            PATH=str(cache / "no programs"),
-        )
-        environment.pop("CC", None)
-        environment.pop("CXX", None)
-    return Done(
-        subprocess.run(
-            [sys.executable, str(SCRIPT), *arguments],
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=300,
-            check=False,
-        )
-    )
+CLIP, NO_CLIP = 1.5, 0.0
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    scratch = tmp_path_factory.mktemp("server")
+    with contextlib.closing(ForkServer(scratch, cases="support.aot_training")) as server:
+        yield server
+
+
+def train(server: ForkServer, mode: str, clip: float, bundle: Path, cache: Path) -> Outcome:
+    """Train from a bundle without a compiler and without a cache."""
+    environ = {
+        "RADAM_CODEGEN_AOT": str(bundle),
+        "RADAM_CODEGEN_CACHE_DIR": str(cache),
+        "RADAM_CODEGEN_MODE": "aot-only",
+        "PATH": str(cache / "no programs"),
+        "CC": None,
+        "CXX": None,
+    }
+    return server.run("train", mode=mode, clip=clip, environ=environ)
+
+
+@pytest.fixture(scope="module")
+def compiled(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Where plan and program of a training are, and what came of it with a compiler."""
     folder = tmp_path_factory.mktemp("compiled")
-    result = train("static", CLIP, str(folder)).result
-    return folder, result["values"]
+    done = server.run("train", mode="static", clip=CLIP, environ={}, save=str(folder))
+    assert done.result is not None, done
+    return folder, done.result["values"]
 
 
 @pytest.fixture(scope="module")
@@ -88,12 +68,12 @@ def bundle(compiled: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_a_program_trains_without_a_compiler(
-    compiled: tuple[Path, str], bundle: Path, tmp_path: Path
+    server: ForkServer, compiled: tuple[Path, str], bundle: Path, tmp_path: Path
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in bundle.rglob("*")}
     cache = tmp_path / "cache"
-    result = train("static", CLIP, bundle=bundle, cache=cache).result
-    assert result == {"values": compiled[1], "started": []}
+    done = train(server, "static", CLIP, bundle, cache)
+    assert done.result == {"values": compiled[1], "started": []}, done
     assert not cache.exists()
     assert {path: path.stat().st_mtime_ns for path in bundle.rglob("*")} == before
 
@@ -111,15 +91,15 @@ def test_a_plan_makes_the_same_bundle_as_its_program(
 
 @pytest.mark.either_ir
 def test_dynamic_graph_trains_without_a_compiler(
-    compiled: tuple[Path, str], bundle: Path, tmp_path: Path
+    server: ForkServer, compiled: tuple[Path, str], bundle: Path, tmp_path: Path
 ) -> None:
-    result = train("dynamic", CLIP, bundle=bundle, cache=tmp_path / "cache").result
-    assert result == {"values": compiled[1], "started": []}
+    done = train(server, "dynamic", CLIP, bundle, tmp_path / "cache")
+    assert done.result == {"values": compiled[1], "started": []}, done
 
 
 @pytest.mark.either_ir
 def test_what_is_missing_is_made_by_the_command_that_the_error_names(
-    bundle: Path, tmp_path: Path
+    server: ForkServer, bundle: Path, tmp_path: Path
 ) -> None:
     mine = tmp_path / "a bundle"
     shutil.copytree(bundle, mine)
@@ -127,14 +107,15 @@ def test_what_is_missing_is_made_by_the_command_that_the_error_names(
         path.chmod(0o755)
     shutil.rmtree(mine / "operators")
     for _ in ("the operator", "the kernel"):
-        failed = train("dynamic", NO_CLIP, bundle=mine, cache=tmp_path / "cache")
-        assert failed.code == 1
-        assert "ArtifactError" in failed.stderr
-        (command,) = re.findall(r"with a compiler: (radam-codegen aot .*)$", failed.stderr, re.M)
+        failed = train(server, "dynamic", NO_CLIP, mine, tmp_path / "cache")
+        assert "ArtifactError" in failed.error, failed
+        (command,) = re.findall(r"with a compiler: (radam-codegen aot .*)$", failed.message, re.M)
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         env = {**os.environ, "PATH": path, "GLOG_minloglevel": "2"}
         subprocess.run(command, shell=True, env=env, check=True, capture_output=True, timeout=300)
-    assert train("dynamic", NO_CLIP, bundle=mine, cache=tmp_path / "cache").result["started"] == []
+    done = train(server, "dynamic", NO_CLIP, mine, tmp_path / "cache")
+    assert done.result is not None, done
+    assert done.result["started"] == []
 
 
 @pytest.mark.either_ir

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.counting_compiler import CountingCompiler
-
-_TESTS = Path(__file__).resolve().parent.parent
+from support.fork_server import ForkServer
+from support.script_cases import script_server
 
 #: What every process begins with; ``note`` keeps what the test wants to see.
 PREAMBLE = """
-import json, os, sys
-sys.path.insert(0, {tests!r})
+import json, os
 from pathlib import Path
 import numpy as np
 import paddle
@@ -50,27 +47,32 @@ def train(of, steps=7):
 class Machine:
     """A cache that knows the operator but no kernel, and a compiler that counts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, server: ForkServer) -> None:
         self.cache = folder / "cache"
         self.compiler = CountingCompiler.make(folder / "compiler")
+        self.server = server
 
     def run(self, script: str) -> dict[str, Any]:
         """Run a script in a process of its own; return what it noted."""
-        preamble = PREAMBLE.format(tests=str(_TESTS), folder=str(self.compiler.folder))
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", f"{preamble}{script}\nprint(json.dumps(noted))"],
-            env={
-                **os.environ,
+        preamble = PREAMBLE.format(folder=str(self.compiler.folder))
+        done = self.server.run(
+            "run_script",
+            script=f"{preamble}{script}\nprint(json.dumps(noted))",
+            arguments=[],
+            environ={
                 "RADAM_CODEGEN_CACHE_DIR": str(self.cache),
                 "CC": str(self.compiler.path),
             },
-            capture_output=True,
-            text=True,
-            check=False,
         )
-        assert done.returncode == 0, done.stderr[-3000:]
-        noted: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        assert done.result is not None, done
+        noted: dict[str, Any] = json.loads(done.result.splitlines()[-1])
         return noted
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    with script_server(tmp_path_factory) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +84,8 @@ def operator_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, operator_cache: Path) -> Machine:
-    machine = Machine(tmp_path)
+def machine(tmp_path: Path, operator_cache: Path, server: ForkServer) -> Machine:
+    machine = Machine(tmp_path, server)
     shutil.copytree(operator_cache, machine.cache / operator_cache.name)
     return machine
 

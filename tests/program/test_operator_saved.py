@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
+from support.fork_server import ForkServer
 from support.operator_program import IN_PIR
-
-TESTS = Path(__file__).resolve().parents[1]
+from support.script_cases import script_server
 
 PRELUDE = """
 import sys
@@ -46,34 +43,38 @@ print(registry.calls, np.array(paddle.static.global_scope().find_var("g1_p1").ge
 """
 
 
+#: Runs parts of a script, one after the other, in a process of its own; what they printed.
+Run = Callable[..., str]
+
+
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    with script_server(tmp_path_factory) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def run(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("saved")
     suffix = ".json" if IN_PIR else ".pdmodel"
-    files = (str(folder / f"main{suffix}"), str(folder / f"startup{suffix}"))
-    run(files, SAVE)
-    return files
+    files = [str(folder / f"main{suffix}"), str(folder / f"startup{suffix}")]
+
+    def run(*parts: str) -> str:
+        script = "".join((PRELUDE, *parts))
+        environ = {"FLAGS_enable_pir_api": str(int(IN_PIR))}
+        done = server.run("run_script", script=script, arguments=files, environ=environ)
+        assert done.result is not None, done
+        return str(done.result)
+
+    run(SAVE)
+    return run
 
 
-def run(files: tuple[str, str], *parts: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", "".join((PRELUDE, *parts)), *files],
-        capture_output=True,
-        text=True,
-        cwd=TESTS,
-        env={**os.environ, "FLAGS_enable_pir_api": str(int(IN_PIR))},
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def test_a_saved_program_runs_in_another_process(run: Run) -> None:
+    assert run(REGISTER, LOAD, RUN) == "[(1, 'launch')] [0.5 0.5 0.5]\n"
 
 
-def test_a_saved_program_runs_in_another_process(saved: tuple[str, str]) -> None:
-    assert run(saved, REGISTER, LOAD, RUN) == "[(1, 'launch')] [0.5 0.5 0.5]\n"
-
-
-def test_running_without_the_operators_is_an_error(saved: tuple[str, str]) -> None:
+def test_running_without_the_operators_is_an_error(run: Run) -> None:
     attempt = """
 for program in (startup, main):
     try:
@@ -82,10 +83,10 @@ for program in (startup, main):
     except RuntimeError as error:
         print("op []" in str(error) or "radam_codegen" in str(error))
 """
-    assert run(saved, LOAD, attempt) == "True\nTrue\n"
+    assert run(LOAD, attempt) == "True\nTrue\n"
 
 
-def test_a_program_loaded_too_early_is_refused(saved: tuple[str, str]) -> None:
+def test_a_program_loaded_too_early_is_refused(run: Run) -> None:
     attempt = """
 from radam_codegen.errors import OperatorError
 from radam_codegen.program.operator import check_operators
@@ -95,11 +96,11 @@ for program in (startup, main):
     except OperatorError as error:
         print("radam_codegen.load_operator()" in str(error))
 """
-    assert run(saved, LOAD, attempt) == "True\nTrue\n"
+    assert run(LOAD, attempt) == "True\nTrue\n"
 
 
 @pytest.mark.skipif(not IN_PIR, reason="in a legacy program the operators keep their names")
-def test_a_program_loaded_too_early_fails_with_our_error(saved: tuple[str, str]) -> None:
+def test_a_program_loaded_too_early_fails_with_our_error(run: Run) -> None:
     attempt = """
 import radam_codegen as rc
 from radam_codegen.errors import OperatorError
@@ -116,21 +117,21 @@ for attempt in (
     else:
         print("no error")
 """
-    assert run(saved, LOAD, attempt).splitlines() == ["True"] * 3
+    assert run(LOAD, attempt).splitlines() == ["True"] * 3
 
 
-def test_a_program_loaded_in_time_is_accepted(saved: tuple[str, str]) -> None:
+def test_a_program_loaded_in_time_is_accepted(run: Run) -> None:
     attempt = """
 from radam_codegen.program.operator import check_operators
 check_operators(startup)
 check_operators(main)
 print("fine")
 """
-    assert run(saved, REGISTER, LOAD, attempt) == "fine\n"
+    assert run(REGISTER, LOAD, attempt) == "fine\n"
 
 
 @pytest.mark.skipif(not IN_PIR, reason="a pass of PIR")
-def test_dead_code_elimination_keeps_the_operators(saved: tuple[str, str]) -> None:
+def test_dead_code_elimination_keeps_the_operators(run: Run) -> None:
     attempt = """
 passes = paddle.pir.PassManager()
 passes.add_pass("dead_code_elimination_pass", {})
@@ -138,7 +139,7 @@ for program in (startup, main):
     passes.run(program)
     print(program.global_block().ops[-1].name())
 """
-    assert run(saved, REGISTER, LOAD, attempt + RUN).splitlines() == [
+    assert run(REGISTER, LOAD, attempt + RUN).splitlines() == [
         "custom_op.radam_codegen_build_",
         "custom_op.radam_codegen_step_",
         "[(1, 'launch')] [0.5 0.5 0.5]",

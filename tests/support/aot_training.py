@@ -1,15 +1,10 @@
-"""Training in a process of its own, which prints what came of it, and what it started.
-
-Usage: aot_training.py static|dynamic CLIP [SAVE]
-
-``CLIP`` is the norm that all gradients are clipped to, or 0. Into the folder ``SAVE`` go the plan
-and the program.
-"""
+"""Training in processes that :mod:`support.fork_server` forks, and what they start."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import importlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,14 +83,32 @@ def _save(optimizer: Any, save: Path | None) -> None:
         (save / "plan.json").write_text(optimizer.plan.to_json())
 
 
-def main() -> None:
-    mode, clip, *rest = sys.argv[1:]
+def warm_up(folder: Path) -> None:
+    """Import all that is imported late, but this project."""
+    for name in ("filelock", "jinja2", "platformdirs"):
+        importlib.import_module(name)
+
+
+def train(
+    mode: str, clip: float, environ: dict[str, str | None], save: str | None = None
+) -> dict[str, Any]:
+    """Train, and look what that starts.
+
+    Args:
+        mode: ``"static"`` or ``"dynamic"``.
+        clip: The norm that all gradients are clipped to, or 0.
+        environ: Variables to set, or to take away.
+        save: The folder that plan and program go to.
+
+    Returns:
+        A digest of all parameters, and what was started.
+    """
+    for name, text in environ.items():
+        if text is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = text
     sys.addaudithook(_note)
-    train = {"static": _static, "dynamic": _dynamic}[mode]
-    values = train(float(clip), Path(rest[0]) if rest else None)
+    values = {"static": _static, "dynamic": _dynamic}[mode](clip, Path(save) if save else None)
     digest = hashlib.sha256(b"".join(value.tobytes() for value in values)).hexdigest()
-    print(json.dumps({"values": digest, "started": started}))
-
-
-if __name__ == "__main__":
-    main()
+    return {"values": digest, "started": started}
