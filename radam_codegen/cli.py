@@ -23,6 +23,7 @@ _COMMANDS = {
     "verify": ("verify", "Check that compiled files are what their plans make."),
     "inspect": ("inspect", "Show a kernel: its plan, its IR, its source, its machine code."),
     "diff": ("inspect", "Show what differs between two kernels, the IR first."),
+    "bench": ("bench", "Measure steps against what the memory allows, and against others."),
     "cache": ("cache", "Look at the cache of compiled kernels, check it, or clear it."),
 }
 

@@ -1,0 +1,1 @@
+"""``radam-codegen bench``: steps against what the memory allows, and against others."""
