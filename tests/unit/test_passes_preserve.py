@@ -79,7 +79,7 @@ def steps(plan: UpdatePlan) -> Iterator[tuple[int, Pass, Module]]:
 
 
 @given(*ARGUMENTS)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 def test_each_pass_keeps_the_meaning(plan: UpdatePlan, seed: int, step: int | None) -> None:
     arrays = random_arrays(plan, seed, step)
     first = before = Result(build_module(plan), arrays)
@@ -91,7 +91,7 @@ def test_each_pass_keeps_the_meaning(plan: UpdatePlan, seed: int, step: int | No
 
 
 @given(*ARGUMENTS)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 def test_exact_passes_keep_infinities_and_nan(
     plan: UpdatePlan, seed: int, step: int | None
 ) -> None:
@@ -118,11 +118,12 @@ def test_groups_of_equal_structure_share_a_kernel() -> None:
     Result(module, arrays).check(Result(build_module(plan), arrays), False, True)
 
 
+#: The one with most operations first.
 CLIPS = (
-    Clip(),
     Clip(ClipKind.GLOBAL_NORM, 0.8),
     Clip(ClipKind.NORM, 0.8),
     Clip(ClipKind.VALUE, 0.7, -0.3),
+    Clip(),
 )
 
 
@@ -147,24 +148,27 @@ def varied_plan(clip: Clip) -> UpdatePlan:
 
 
 @pytest.mark.parametrize("stage", ["built", "lowered"])
-@pytest.mark.parametrize("clip", CLIPS, ids=lambda clip: clip.kind.value)
-def test_any_single_fault_is_found(clip: Clip, stage: str) -> None:
-    plan = varied_plan(clip)
-    module = build_module(plan) if stage == "built" else lower_plan(plan)
-    # Before the first step, on both sides of the threshold, just below it, and far beyond it.
-    cases = [random_arrays(plan, seed, step) for seed, step in enumerate((0, 4, 5, 20))]
-    for arrays in cases:
-        for param in arrays[0].param:
-            param[0] = 0
-    results = [Result(module, arrays) for arrays in cases]
-    found = 0
-    for text, mutant in mutants(module):
-        try:
-            verify(mutant)
-            for arrays, meant in zip(cases, results):
-                Result(mutant, arrays).check(meant, bitwise=False, accurate=stage == "lowered")
-        except (AssertionError, VerifyError):
-            found += 1
-        else:
+def test_any_single_fault_is_found(stage: str) -> None:
+    tried: set[str] = set()
+    for clip in CLIPS:
+        plan = varied_plan(clip)
+        module = build_module(plan) if stage == "built" else lower_plan(plan)
+        # Before the first step, on both sides of the threshold, just below it, and far beyond it.
+        cases = [random_arrays(plan, seed, step) for seed, step in enumerate((0, 4, 5, 20))]
+        for arrays in cases:
+            for param in arrays[0].param:
+                param[0] = 0
+        results = [Result(module, arrays) for arrays in cases]
+        # A fault in an operation that another clip's kernel has, too, is planted in one of them.
+        new = {text: mutant for text, mutant in mutants(module) if text not in tried}
+        tried.update(new)
+        for text, mutant in new.items():
+            try:
+                verify(mutant)
+                for arrays, meant in zip(cases, results):
+                    result = Result(mutant, arrays)
+                    result.check(meant, bitwise=False, accurate=stage == "lowered")
+            except (AssertionError, VerifyError):
+                continue
             pytest.fail(f"not found: {text}")
-    assert found > 100
+    assert len(tried) > 150
