@@ -1,4 +1,4 @@
-"""What every test gets: the IR it runs in, and a cache of its own run."""
+"""What every test gets: the IR it runs in, a cache of its own run, and what a run shares."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from support.recording_compiler import make_recording_compiler
 
 _TESTS = Path(__file__).resolve().parent
 _BOTH_IRS = (_TESTS / "program", _TESTS / "numeric")
 _CACHE = "RADAM_CODEGEN_CACHE_DIR"
-_own_cache = pytest.StashKey[str]()
+_own_folder = pytest.StashKey[str]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     # One cache for a whole run, shared by its workers (they inherit the environment), empty at the
     # start: tests neither see nor leave anything in the user's own.
     if not hasattr(config, "workerinput"):
-        config.stash[_own_cache] = tempfile.mkdtemp(prefix="radam_codegen_tests_")
-        os.environ[_CACHE] = config.stash[_own_cache]
+        config.stash[_own_folder] = tempfile.mkdtemp(prefix="radam_codegen_tests_")
+        os.environ[_CACHE] = f"{config.stash[_own_folder]}/cache"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if _own_cache in config.stash:
-        shutil.rmtree(config.stash[_own_cache], ignore_errors=True)
+    if _own_folder in config.stash:
+        shutil.rmtree(config.stash[_own_folder], ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,3 +34,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         inside = any(folder in item.path.parents for folder in _BOTH_IRS)
         if inside and item.get_closest_marker("either_ir") is None:
             item.add_marker(pytest.mark.both_irs)
+
+
+@pytest.fixture(scope="session")
+def run_folder() -> Path:
+    """A folder of this run, which all of its workers share."""
+    return Path(os.environ[_CACHE]).parent
+
+
+@pytest.fixture(scope="session")
+def recording_cxx(run_folder: Path, worker_id: str) -> str:
+    """A C++ compiler that compiles the operator once in a run, for all that only need a build."""
+    return make_recording_compiler(run_folder / "made", "g++", f"recording-{worker_id}")

@@ -53,10 +53,14 @@ def compiled(server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> tu
 
 
 @pytest.fixture(scope="module")
-def bundle(compiled: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(
+    compiled: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory, recording_cxx: str
+) -> Path:
     """A bundle for that program, moved to another place and protected from writing."""
     folder = tmp_path_factory.mktemp("bundle")
-    result = rc.aot(folder / "made", programs=[compiled[0] / "program"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXX", recording_cxx)
+        result = rc.aot(folder / "made", programs=[compiled[0] / "program"])
     assert result.good
     assert len(result.kernels) == 1
     assert result.operator is not None
@@ -99,7 +103,7 @@ def test_dynamic_graph_trains_without_a_compiler(
 
 @pytest.mark.either_ir
 def test_what_is_missing_is_made_by_the_command_that_the_error_names(
-    server: ForkServer, bundle: Path, tmp_path: Path
+    server: ForkServer, bundle: Path, tmp_path: Path, recording_cxx: str
 ) -> None:
     mine = tmp_path / "a bundle"
     shutil.copytree(bundle, mine)
@@ -111,7 +115,7 @@ def test_what_is_missing_is_made_by_the_command_that_the_error_names(
         assert "ArtifactError" in failed.error, failed
         (command,) = re.findall(r"with a compiler: (radam-codegen aot .*)$", failed.message, re.M)
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        env = {**os.environ, "PATH": path, "GLOG_minloglevel": "2"}
+        env = {**os.environ, "PATH": path, "GLOG_minloglevel": "2", "CXX": recording_cxx}
         subprocess.run(command, shell=True, env=env, check=True, capture_output=True, timeout=300)
     done = train(server, "dynamic", NO_CLIP, mine, tmp_path / "cache")
     assert done.result is not None, done

@@ -12,7 +12,7 @@ from radam_codegen.tools.demo.run import DemoResult, run_demo
 
 @pytest.fixture(scope="module")
 def result() -> DemoResult:
-    return run_demo()
+    return run_demo(epochs=12)  # two thirds of what users get
 
 
 def test_runs_in_the_ir_that_was_asked_for(result: DemoResult) -> None:

@@ -19,15 +19,17 @@ made={folder}/$({{ echo "$*"; cat $source; }} | sha256sum | cut -c -64)
 """
 
 
-def make_recording_compiler(folder: Path, compiler: str) -> str:
+def make_recording_compiler(folder: Path, compiler: str, name: str = "recording") -> str:
     """Write a script that runs a compiler once per source and command; return its command.
 
     Args:
-        folder: Where the script goes, and what the compiler made; without spaces.
+        folder: Where the script goes, and what the compiler made; without spaces. Scripts of
+            several names may share it.
         compiler: The real one.
+        name: The script's name.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"recording-{compiler}"
+    path = folder / name
     path.write_text(_SCRIPT.format(folder=folder, compiler=compiler), encoding="utf-8")
     path.chmod(0o755)
     return str(path)

@@ -205,10 +205,11 @@ def test_a_cache_that_others_can_write_to(cache: Path) -> None:
     assert "Other users can write" in found(report, "operator", "failure")["found"]
 
 
-def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written(tmp_path: Path, recording_cxx: str) -> None:
     (tmp_path / "file").touch()
     below = tmp_path / "file" / "cache"
-    report = examine(0, RADAM_CODEGEN_CACHE_DIR=str(below), NVCC="no-such-nvcc")
+    environment = {"RADAM_CODEGEN_CACHE_DIR": str(below), "CXX": recording_cxx}
+    report = examine(0, **environment, NVCC="no-such-nvcc")
     finding = found(report, "cache", "warning")
     assert "Not a directory" in finding["found"]
     assert "a temporary folder takes its place" in finding["cause"]
@@ -329,13 +330,14 @@ def test_a_bundle_that_is_not_there_or_is_none(
     assert "unset RADAM_CODEGEN_AOT RADAM_CODEGEN_MODE" in commands(finding)
 
 
-def test_a_bundle_in_the_place_of_compilers(tmp_path: Path) -> None:
+def test_a_bundle_in_the_place_of_compilers(tmp_path: Path, recording_cxx: str) -> None:
     bundle = tmp_path / "bundle"
 
     def add(kernel: str) -> None:
         command = [sys.executable, "-m", "radam_codegen.cli", "aot", "--kernel", kernel]
         command += ["--cpu", "native", "--out", str(bundle)]
-        subprocess.run(command, check=True, capture_output=True, timeout=300)
+        env = {**os.environ, "CXX": recording_cxx}
+        subprocess.run(command, env=env, check=True, capture_output=True, timeout=300)
 
     (tmp_path / "empty").mkdir()
     environment = {

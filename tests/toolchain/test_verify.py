@@ -161,8 +161,11 @@ def test_without_the_compiler_nothing_is_rebuilt(
     assert "cannot be compiled anew: command: " in report.findings[0].what
 
 
-def test_the_operator_is_verified(tmp_path: Path) -> None:
+def test_the_operator_is_verified(
+    tmp_path: Path, recording_cxx: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("paddle")
+    monkeypatch.setenv("CXX", recording_cxx)
     from radam_codegen.program.installation import installed_paddle
     from radam_codegen.toolchain import build_operator
 
