@@ -49,8 +49,8 @@ every_kernel = pytest.mark.parametrize("structure", WIDE, ids=name_of)
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
-    return build_emulator(WATCHED, tmp_path_factory.mktemp("watched"))
+def emulator(tmp_path_factory: pytest.TempPathFactory, run_folder: Path) -> Emulator:
+    return build_emulator(WATCHED, tmp_path_factory.mktemp("watched"), run_folder)
 
 
 @pytest.fixture(scope="module")

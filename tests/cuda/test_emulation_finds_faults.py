@@ -18,8 +18,8 @@ CASES = gauntlet()
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
-    return build_emulator(WATCHED, tmp_path_factory.mktemp("faults"))
+def emulator(tmp_path_factory: pytest.TempPathFactory, run_folder: Path) -> Emulator:
+    return build_emulator(WATCHED, tmp_path_factory.mktemp("faults"), run_folder)
 
 
 @pytest.fixture(scope="module")

@@ -37,8 +37,8 @@ SIZES = (1, 31, 2047, 2049, 16384, 16385, 40001, *range(40, 92))
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
-    return build_emulator(WATCHED, tmp_path_factory.mktemp("norms"))
+def emulator(tmp_path_factory: pytest.TempPathFactory, run_folder: Path) -> Emulator:
+    return build_emulator(WATCHED, tmp_path_factory.mktemp("norms"), run_folder)
 
 
 @pytest.fixture(scope="module")

@@ -39,8 +39,8 @@ STRUCTURES = (
 
 
 @pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Emulator:
-    return build_emulator(SANITIZED, tmp_path_factory.mktemp("sanitized"))
+def emulator(tmp_path_factory: pytest.TempPathFactory, run_folder: Path) -> Emulator:
+    return build_emulator(SANITIZED, tmp_path_factory.mktemp("sanitized"), run_folder)
 
 
 def name_of(structure: KernelStructure) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from radam_codegen._resources import include_dir
 from radam_codegen.ir.dtypes import DType
@@ -151,14 +152,20 @@ class Result:
 
 
 class Emulator:
-    """One flavour, in a folder of its own."""
+    """One flavour.
 
-    def __init__(self, flavour: Flavour, folder: Path) -> None:
+    Args:
+        flavour: Which one.
+        folder: A folder of its own, for kernels and what they are given.
+        shared: A folder that all emulators of a run share.
+    """
+
+    def __init__(self, flavour: Flavour, folder: Path, shared: Path) -> None:
         self.flavour = flavour
-        self._folder = folder
-        self._driver = folder / "driver"
-        # The folder comes first, as it has the header of all kernels compiled beforehand.
-        folders = (folder, _SOURCES, include_dir())
+        self._folder, self._shared = folder, shared / f"emulator-{flavour.name}"
+        self._driver = self._shared / "driver"
+        # This folder comes first, as it has the header of all kernels compiled beforehand.
+        folders = (self._shared, _SOURCES, include_dir())
         self._flags = (
             *_COMMON,
             *(f"-I{path}" for path in folders),
@@ -166,13 +173,19 @@ class Emulator:
         )
 
     def build_driver(self) -> None:
-        """Compile the process that runs cases, and what stands before every kernel."""
+        """Compile the process that runs cases, and what stands before every kernel, once."""
+        self._shared.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._shared / "lock"):
+            if not self._driver.exists():
+                self._build_driver()
+
+    def _build_driver(self) -> None:
+        header = _SOURCES / _HEADER
+        compiled = self._shared / f"{_HEADER}.gch"
+        self._compile(*self.flavour.kernel_flags, "-x", "c++-header", "-o", compiled, header)
         sources = sorted(map(str, _SOURCES.glob("*.cc")))
         flags = ("-Wall", "-Wextra", "-Werror", *self.flavour.driver_flags, "-rdynamic")
         self._compile(*flags, "-o", self._driver, *sources, "-ldl")
-        header = _SOURCES / _HEADER
-        compiled = self._folder / f"{_HEADER}.gch"
-        self._compile(*self.flavour.kernel_flags, "-x", "c++-header", "-o", compiled, header)
 
     def build(self, name: str, text: str, *flags: str) -> Path:
         """Compile a generated file, byte for byte, and return the library."""
@@ -231,9 +244,9 @@ def _line(message: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-def build_emulator(flavour: Flavour, folder: Path) -> Emulator:
+def build_emulator(flavour: Flavour, folder: Path, shared: Path) -> Emulator:
     """Return an emulator that is ready to run cases."""
-    emulator = Emulator(flavour, folder)
+    emulator = Emulator(flavour, folder, shared)
     emulator.build_driver()
     return emulator
 
