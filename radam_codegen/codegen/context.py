@@ -7,7 +7,7 @@ computed per group, one for what is computed per step count, one per body for wh
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from radam_codegen.ir.dtypes import DType, Rate
 from radam_codegen.ir.group import Body, GroupIR, slot_dtype
@@ -41,6 +41,13 @@ class Function:
     #: What defines each operand, by its name, which in another body may have another type.
     definitions: dict[str, Op]
     slots: tuple[SlotUse, ...] = ()
+
+    @property
+    def stores_last(self) -> Function:
+        """The same, with everything loaded and computed before the first store."""
+        stores = tuple(op for op in self.ops if op.kind is OpKind.STORE)
+        others = tuple(op for op in self.ops if op.kind is not OpKind.STORE)
+        return replace(self, ops=others + stores)
 
     @property
     def choices(self) -> dict[str, DType]:

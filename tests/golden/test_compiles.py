@@ -22,6 +22,7 @@ from radam_codegen.toolchain.flags import KERNEL_FLAGS
 from radam_codegen.tools.inspect.assembly import HotLoop, hot_loops
 from radam_codegen.tools.inspect.listing import read_assembly
 from radam_codegen.tools.inspect.traffic import floor_of
+from radam_codegen.tools.inspect.x86 import access
 
 STRICT = ("-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 INCLUDE = ("-I", str(include_dir()))
@@ -108,6 +109,14 @@ def loops_of(text: str, *classes: TensorClass) -> list[HotLoop]:
     return [loop for loop in found if loop.counts.vector_bits]
 
 
+def reads_after_writing(loop: HotLoop) -> bool:
+    """Whether an iteration reads an array after it has written one, which may end alike."""
+    accesses = [access(each) for each in loop.instructions]
+    of_arrays = [each for each in accesses if each and each.base not in ("%rsp", "%rbp", "%rip")]
+    stores = [each.stores for each in of_arrays]
+    return any(each.loads for each in of_arrays[stores.index(True) :])
+
+
 def classes_of(dtype: DType) -> list[TensorClass]:
     return [each for each in CLASSES if each.param_dtype is dtype and each.grad_dtype is dtype]
 
@@ -137,6 +146,7 @@ def test_the_float32_loop_is_vectors_of_fma_sqrt_and_div(
         assert not re.search(r"^v(mul|add|sub|div|sqrt|fn?m(add|sub)\d+)(ss|sd)\b", said, re.M), (
             said
         )
+        assert not reads_after_writing(loop), said
         # Two moments, a square and the parameter; and the decay, where it is in the gradient.
         assert counts.sqrt == counts.div > 0, said
         assert counts.fma >= counts.div * (4 + (each.decay is not DecayKind.NONE)), said

@@ -302,7 +302,9 @@ static int32_t scalar(const radam_group *group)
     return 1;
 }
 
-/* Update of the elements [begin, end) of a tensor of class f64_l2. */
+/* Update of the elements [begin, end) of a tensor of class f64_l2. What is stored is stored last:
+ * a load waits for every store before it that ends in the same 12 bits of its address, as those of
+ * arrays do that begin on pages. */
 static void f64_l2_each(const radam_tensor *tensor, const f64_l2_scalars *scalars,
     int64_t begin, int64_t end)
 {
@@ -325,17 +327,17 @@ static void f64_l2_each(const radam_tensor *tensor, const f64_l2_scalars *scalar
         const double moment1 = moment1_at[i]; /* load */
         const double moment1_change = decayed_grad - moment1; /* sub: from the old average to the new value */
         const double moment1_out = fma(one_minus_beta1, moment1_change, moment1); /* fma: m_t = beta1 * m + (1 - beta1) * g */
-        moment1_at[i] = moment1_out; /* store moment1: m_t */
         const double moment2 = moment2_at[i]; /* load */
         const double minus_moment2 = -moment2; /* neg */
         const double moment2_change = fma(decayed_grad, decayed_grad, minus_moment2); /* fma: from the old average to the new value */
         const double moment2_out = fma(one_minus_beta2, moment2_change, moment2); /* fma: v_t = beta2 * v + (1 - beta2) * g^2 */
-        moment2_at[i] = moment2_out; /* store moment2: v_t */
         const double sqrt_moment2 = sqrt(moment2_out); /* sqrt: sqrt(v_t) */
         const double adaptive_denominator = sqrt_moment2 + epsilon; /* add: sqrt(v_t) + epsilon */
         const double update_divisor = choose_f64(rectified, adaptive_denominator, 1.0); /* select: gathered choice by rectified */
         const double update_direction = moment1_out / update_divisor; /* div: moment1_out over update_divisor */
         const double param_out = fma(minus_update_scale, update_direction, param); /* fma: theta_t = theta - update */
+        moment1_at[i] = moment1_out; /* store moment1: m_t */
+        moment2_at[i] = moment2_out; /* store moment2: v_t */
         param_at[i] = param_out; /* store param: theta_t */
     }
 }

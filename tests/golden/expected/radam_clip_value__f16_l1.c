@@ -277,7 +277,9 @@ static int32_t scalar(const radam_group *group)
     return 1;
 }
 
-/* Update of the elements [begin, end) of a tensor of class f16_l1. */
+/* Update of the elements [begin, end) of a tensor of class f16_l1. What is stored is stored last:
+ * a load waits for every store before it that ends in the same 12 bits of its address, as those of
+ * arrays do that begin on pages. */
 static void f16_l1_each(const radam_tensor *tensor, const f16_l1_scalars *scalars,
     int64_t begin, int64_t end)
 {
@@ -305,12 +307,10 @@ static void f16_l1_each(const radam_tensor *tensor, const f16_l1_scalars *scalar
         const float moment1 = moment1_at[i]; /* load */
         const float moment1_change = decayed_grad - moment1; /* sub: from the old average to the new value */
         const float moment1_out = fmaf(one_minus_beta1_f32, moment1_change, moment1); /* fma: m_t = beta1 * m + (1 - beta1) * g */
-        moment1_at[i] = moment1_out; /* store moment1: m_t */
         const float moment2 = moment2_at[i]; /* load */
         const float minus_moment2 = -moment2; /* neg */
         const float moment2_change = fmaf(decayed_grad, decayed_grad, minus_moment2); /* fma: from the old average to the new value */
         const float moment2_out = fmaf(one_minus_beta2_f32, moment2_change, moment2); /* fma: v_t = beta2 * v + (1 - beta2) * g^2 */
-        moment2_at[i] = moment2_out; /* store moment2: v_t */
         const float sqrt_moment2 = sqrtf(moment2_out); /* sqrt: sqrt(v_t) */
         const float adaptive_denominator = sqrt_moment2 + epsilon_f32; /* add: sqrt(v_t) + epsilon */
         const float update_divisor = choose_f32(rectified, adaptive_denominator, 1.0f); /* select: gathered choice by rectified */
@@ -318,6 +318,8 @@ static void f16_l1_each(const radam_tensor *tensor, const f16_l1_scalars *scalar
         const float param_again = f32_of_f16(param_stored); /* cast */
         const float param_out = fmaf(minus_update_scale_f32, update_direction, param_again); /* fma: theta_t = theta - update */
         const uint16_t param_out_rounded = f16_of_f32(param_out); /* cast */
+        moment1_at[i] = moment1_out; /* store moment1: m_t */
+        moment2_at[i] = moment2_out; /* store moment2: v_t */
         param_at[i] = param_out_rounded; /* store param: theta_t */
     }
 }

@@ -229,7 +229,9 @@ static int32_t scalar(const radam_group *group)
     return 1;
 }
 
-/* Update of the elements [begin, end) of a tensor of class f32_no_decay. */
+/* Update of the elements [begin, end) of a tensor of class f32_no_decay. What is stored is stored last:
+ * a load waits for every store before it that ends in the same 12 bits of its address, as those of
+ * arrays do that begin on pages. */
 static void f32_no_decay_each(const radam_tensor *tensor, const f32_no_decay_scalars *scalars,
     int64_t begin, int64_t end)
 {
@@ -247,18 +249,18 @@ static void f32_no_decay_each(const radam_tensor *tensor, const f32_no_decay_sca
         const float moment1 = moment1_at[i]; /* load */
         const float moment1_change = grad - moment1; /* sub: from the old average to the new value */
         const float moment1_out = fmaf(one_minus_beta1_f32, moment1_change, moment1); /* fma: m_t = beta1 * m + (1 - beta1) * g */
-        moment1_at[i] = moment1_out; /* store moment1: m_t */
         const float moment2 = moment2_at[i]; /* load */
         const float minus_moment2 = -moment2; /* neg */
         const float moment2_change = fmaf(grad, grad, minus_moment2); /* fma: from the old average to the new value */
         const float moment2_out = fmaf(one_minus_beta2_f32, moment2_change, moment2); /* fma: v_t = beta2 * v + (1 - beta2) * g^2 */
-        moment2_at[i] = moment2_out; /* store moment2: v_t */
         const float sqrt_moment2 = sqrtf(moment2_out); /* sqrt: sqrt(v_t) */
         const float adaptive_denominator = sqrt_moment2 + epsilon_f32; /* add: sqrt(v_t) + epsilon */
         const float update_divisor = choose_f32(rectified, adaptive_denominator, 1.0f); /* select: gathered choice by rectified */
         const float update_direction = moment1_out / update_divisor; /* div: moment1_out over update_divisor */
         const float param = param_at[i]; /* load */
         const float param_out = fmaf(minus_update_scale_f32, update_direction, param); /* fma: theta_t = theta - update */
+        moment1_at[i] = moment1_out; /* store moment1: m_t */
+        moment2_at[i] = moment2_out; /* store moment2: v_t */
         param_at[i] = param_out; /* store param: theta_t */
     }
 }
