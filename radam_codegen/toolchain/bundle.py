@@ -36,6 +36,7 @@ from radam_codegen.toolchain.bundle_index import (
     index_from_bytes,
 )
 from radam_codegen.toolchain.cache.layout import KINDS
+from radam_codegen.toolchain.gpus import suits
 from radam_codegen.toolchain.manifest import find_fault, read_manifest
 from radam_codegen.toolchain.recipe import CUDA_KERNELS, KERNELS, OPERATORS, Artifact, artifact_in
 from radam_codegen.toolchain.safe_json import read_small
@@ -100,37 +101,46 @@ class Bundle:
         best = max(suitable, key=lambda each: (len(each.needs), each.cpu))
         return self._take(KERNELS, best)
 
-    def find_cuda_kernel(self, source: KernelSource, machine: str | None = None) -> Artifact | Miss:
+    def find_cuda_kernel(
+        self, source: KernelSource, gpus: Collection[int], machine: str | None = None
+    ) -> Artifact | Miss:
         """Find the CUDA kernel for a source; checked as :meth:`find_kernel` does.
-
-        Which GPUs it can run on is not asked: CUDA itself picks the code for the GPU at hand.
 
         Args:
             source: What it must have been compiled from, to the last byte.
+            gpus: Architectures of the GPUs, one of which must be able to run it; none where they
+                are not known. See :func:`radam_codegen.toolchain.gpus.gpus_here`.
             machine: The kind of CPU; that of this machine when None.
         """
         machine = platform.machine() if machine is None else machine
+        if self.index.cuda_abi != cuda_abi_version():
+            return self._of_another_cuda_abi()
         kernel = self._listed(self.index.cuda_kernels, source)
         if isinstance(kernel, Miss):
             return kernel
         for each in kernel.variants:
             if each.machine == machine:
+                if gpus and not any(suits(each.architectures, gpu) for gpu in gpus):
+                    return Miss(_for_other_gpus(each, gpus), True)
                 return self._take(CUDA_KERNELS, each)
         return Miss(_of_other_machines(kernel, machine), True)
 
     def find_operator(
-        self, paddle: str, source: str, machine: str | None = None
+        self, paddle: str, source: str, *, cuda: bool = False, machine: str | None = None
     ) -> Artifact | Miss:
         """Find the operator for a version of Paddle.
 
         Args:
             paddle: The version.
             source: What it must have been compiled from, to the last byte.
+            cuda: Whether that Paddle can use a GPU, so that the operator calls CUDA kernels.
             machine: The kind of CPU; that of this machine when None.
         """
         machine = platform.machine() if machine is None else machine
-        if not self._speaks_as_we_do() or self.index.version != __version__:
+        if self.index.abi != abi_version() or self.index.version != __version__:
             return self._of_another_version()
+        if cuda and self.index.cuda_abi != cuda_abi_version():
+            return self._of_another_cuda_abi()
         mine = [each for each in self.index.operators if each.machine == machine]
         for each in mine:
             if each.paddle == paddle:
@@ -158,7 +168,7 @@ class Bundle:
     ) -> _ListedKernel | Miss:
         """The kernel of a source, if this version can use it."""
         kernel = kernels.get(source.name)
-        if not self._speaks_as_we_do():
+        if self.index.abi != abi_version():
             return self._of_another_version()
         if kernel is not None and kernel.source == source.sha256:
             return kernel
@@ -172,18 +182,18 @@ class Bundle:
             True,
         )
 
-    def _speaks_as_we_do(self) -> bool:
-        return (self.index.abi, self.index.cuda_abi) == (abi_version(), cuda_abi_version())
-
     def _of_another_version(self) -> Miss:
-        index = self.index
-        if index.version != __version__:
+        return self._made_for("kernel ABI", self.index.abi, abi_version())
+
+    def _of_another_cuda_abi(self) -> Miss:
+        return self._made_for("CUDA kernel ABI", self.index.cuda_abi, cuda_abi_version())
+
+    def _made_for(self, which: str, made: int, spoken: int) -> Miss:
+        if self.index.version != __version__:
             return Miss(
-                f"it was made by radam_codegen {index.version}, and this is {__version__}", True
+                f"it was made by radam_codegen {self.index.version}, and this is {__version__}",
+                True,
             )
-        which, made, spoken = "kernel ABI", index.abi, abi_version()
-        if made == spoken:
-            which, made, spoken = "CUDA kernel ABI", index.cuda_abi, cuda_abi_version()
         return Miss(
             f"it was made for version {made} of the {which}, and radam_codegen {__version__} "
             f"speaks version {spoken}",
@@ -270,6 +280,15 @@ def _why_not(kernel: BundledKernel, features: Collection[str], machine: str) -> 
         more = f" and {len(lacking) - _MOST_NAMES_SHOWN} more" * (len(lacking) > _MOST_NAMES_SHOWN)
         reasons.append(f"{each.cpu} (needs {shown}{more})")
     return f"its kernel of this name is for CPUs that can do more: {'; '.join(reasons)}"
+
+
+def _for_other_gpus(variant: CudaVariant, gpus: Collection[int]) -> str:
+    made = ", ".join(f"sm_{each}" for each in variant.architectures)
+    here = ", ".join(f"sm_{each}" for each in sorted(gpus))
+    return (
+        f"its kernel of this name runs on no GPU of this machine, which has {here}: it is for "
+        f"{made}, and what is newer than that"
+    )
 
 
 def _of_other_machines(kernel: BundledKernel | BundledCudaKernel, machine: str) -> str:

@@ -10,6 +10,7 @@ from radam_codegen.config import Config
 from radam_codegen.errors import ArtifactError, ConfigError
 from radam_codegen.toolchain.bundle import Bundle, Miss, aot_command, open_bundle
 from radam_codegen.toolchain.cpu import cpu_features
+from radam_codegen.toolchain.gpus import gpus_here
 from radam_codegen.toolchain.recipe import Artifact
 
 __all__ = ["find_cuda_kernel", "find_kernel", "find_operator"]
@@ -36,22 +37,36 @@ def find_kernel(source: KernelSource, config: Config) -> Artifact | None:
 
 
 def find_cuda_kernel(source: KernelSource, config: Config) -> Artifact | None:
-    """Like :func:`find_kernel`, for a kernel in CUDA."""
+    """Like :func:`find_kernel`, for a kernel in CUDA that a GPU of this machine can run.
+
+    Where there is none, what would run on any is found: it can be loaded and looked at.
+    """
+    gpus = gpus_here() if config.aot is not None else ()
+    for_these = tuple(word for gpu in gpus for word in ("--arch", str(gpu)))
     return _find(
         config,
         f"The CUDA kernel {source.name}",
-        ("--kernel", source.name, "--target", "cuda"),
-        lambda bundle: bundle.find_cuda_kernel(source),
+        ("--kernel", source.name, "--target", "cuda", *for_these),
+        lambda bundle: bundle.find_cuda_kernel(source, gpus),
     )
 
 
-def find_operator(paddle: str, source: str, config: Config) -> Artifact | None:
-    """Like :func:`find_kernel`, for the operator of a version of Paddle and its source."""
+def find_operator(
+    paddle: str, source: str, config: Config, *, cuda: bool = False
+) -> Artifact | None:
+    """Like :func:`find_kernel`, for the operator of a version of Paddle and its source.
+
+    Args:
+        paddle: The version.
+        source: The operator's source.
+        config: The settings.
+        cuda: Whether that Paddle can use a GPU.
+    """
     return _find(
         config,
         f"The operator for Paddle {paddle}",
         ("--operator",),
-        lambda bundle: bundle.find_operator(paddle, source),
+        lambda bundle: bundle.find_operator(paddle, source, cuda=cuda),
     )
 
 

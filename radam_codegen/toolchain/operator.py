@@ -48,7 +48,7 @@ def build_operator(paddle: PaddleInstallation, config: Config) -> Artifact:
         CompileError: The compiler refused the source; its log is kept.
         ArtifactError: Nothing may be compiled, and the bundle does not have the operator.
     """
-    bundled = find_operator(paddle.version, operator_text(), config)
+    bundled = find_operator(paddle.version, operator_text(), config, cuda=paddle.cuda)
     if bundled is not None:
         return bundled
     compiler = find_cxx_compiler(config.cxx, config.compile_timeout)

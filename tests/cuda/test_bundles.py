@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,16 +20,18 @@ from support.nvcc import cuda_compiler, cuda_source
 import radam_codegen as rc
 from radam_codegen._resources import include_dir
 from radam_codegen.cli import main
-from radam_codegen.codegen import KernelSource
+from radam_codegen.codegen import KernelSource, render
 from radam_codegen.config import Config, current
-from radam_codegen.errors import ArgumentError, ArtifactError
+from radam_codegen.errors import ArgumentError, ArtifactError, CompilerNotFoundError
 from radam_codegen.ir.structure_name import structure_from_name
+from radam_codegen.passes import lower_structure
 from radam_codegen.runtime import load_cuda_kernel
 from radam_codegen.runtime.interface import ffi
-from radam_codegen.toolchain import find_ahead
+from radam_codegen.toolchain import build_kernel, find_ahead
 from radam_codegen.toolchain.bundle import open_bundle
 from radam_codegen.toolchain.bundle_index import BundleIndex, index_from_bytes, index_to_bytes
 from radam_codegen.toolchain.cuda import build_cuda_kernel
+from radam_codegen.toolchain.gpus import suits
 from radam_codegen.toolchain.manifest import read_manifest, write_manifest
 
 NAME = "radam_no_clip__f32_no_decay"
@@ -122,11 +125,72 @@ def test_a_bundle_of_another_version_is_refused(
         build_cuda_kernel(source_of(), only)
 
 
+def test_another_abi_of_cuda_kernels_leaves_those_in_c(only: Config, bundle: Path) -> None:
+    rewrite(bundle, lambda index: replace(index, cuda_abi=99))
+    in_c = render(lower_structure(structure_from_name(NAME)))
+    assert build_kernel(in_c, only).library.is_relative_to(bundle)
+
+
+def pretend(gpus: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a driver's program on the path that lists GPUs."""
+    folder.mkdir()
+    asked = "--query-gpu=compute_cap --format=csv,noheader"
+    (folder / "nvidia-smi").write_text(f'#!/bin/sh\n[ "$*" = "{asked}" ] && printf "{gpus}"\n')
+    (folder / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+@pytest.mark.parametrize("gpus", [r"7.5\n", r"12.0\n", r"7.0\n9.0\n", r"[N/A]\n", ""])
+def test_a_kernel_for_a_gpu_that_is_there_is_taken(
+    gpus: str, only: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(gpus, tmp_path / "bin", monkeypatch)
+    assert not build_cuda_kernel(source_of(), only).compiled
+
+
+def test_a_kernel_for_other_gpus_is_a_miss(
+    only: Config, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(r"7.2\n7.0\n7.2\n", tmp_path / "bin", monkeypatch)
+    with pytest.raises(ArtifactError) as caught:
+        build_cuda_kernel(source_of(), only)
+    text = str(caught.value)
+    assert (
+        "why: its kernel of this name runs on no GPU of this machine, which has sm_70, sm_72: it "
+        "is for sm_75, and what is newer than that" in text
+    )
+    assert text.endswith(f"--target cuda --arch 70 --arch 72 --out {bundle}")
+    auto = replace(only, mode="auto")
+    with (
+        pytest.warns(RuntimeWarning, match=r"not used for all: .* runs on no GPU"),
+        pytest.raises(CompilerNotFoundError),
+    ):
+        build_cuda_kernel(source_of(), auto)
+
+
+@pytest.mark.parametrize(
+    ("architectures", "gpu", "suitable"),
+    [
+        ((75, 80, 90, 100, 120), 86, True),  # the code for 80
+        ((75, 80, 90, 100, 120), 103, True),
+        ((75, 80, 90, 100, 120), 121, True),
+        ((75, 80, 90, 100, 120), 130, True),  # the PTX for 120
+        ((75, 80, 90, 100, 120), 72, False),
+        ((86,), 80, False),  # newer, though of one generation
+        ((75, 120), 90, False),  # neither code of its generation, nor PTX as old
+        ((80,), 90, True),
+        ((), 90, False),
+    ],
+)
+def test_which_gpus_run_a_library(architectures: tuple[int, ...], gpu: int, suitable: bool) -> None:
+    assert suits(architectures, gpu) is suitable
+
+
 def test_a_kernel_that_cannot_be_used_is_a_miss(only: Config, bundle: Path) -> None:
     source = replace(source_of(), sha256="0" * 64)
     with pytest.raises(ArtifactError, match="compiled from another source"):
         build_cuda_kernel(source, only)
-    found = open_bundle(bundle).find_cuda_kernel(source_of(), "riscv64")
+    found = open_bundle(bundle).find_cuda_kernel(source_of(), (), "riscv64")
     assert "is for " in getattr(found, "reason", "")
     library = entry(bundle) / "kernel.so"
     library.write_bytes(library.read_bytes()[:-1] + b"!")

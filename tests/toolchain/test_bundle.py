@@ -217,7 +217,6 @@ def test_a_kernel_of_another_source_is_none(made: Path) -> None:
     ("change", "expected"),
     [
         ({"abi": 99}, "it was made for version 99 of the kernel ABI"),
-        ({"cuda_abi": 99}, "it was made for version 99 of the CUDA kernel ABI"),
         ({"version": "9.9", "kernels": {}}, "it was made by radam_codegen 9.9, and this is "),
     ],
 )
@@ -403,6 +402,10 @@ def test_an_operator_for_another_paddle_is_none(made: Path) -> None:
     damaged = other.find_operator("3.3.1 (def)", "")
     assert isinstance(damaged, Miss)
     assert "is damaged" in damaged.reason
+    of_another_abi = Bundle(made, replace(other.index, cuda_abi=99))
+    assert of_another_abi.find_operator("3.3.1 (def)", "") == damaged
+    miss = of_another_abi.find_operator("3.3.1 (def)", "", cuda=True)
+    assert "version 99 of the CUDA kernel ABI" in getattr(miss, "reason", "")
 
 
 # ---- Making one ---------------------------------------------------------------------------------
