@@ -13,6 +13,7 @@ from radam_codegen.errors import CompilerNotFoundError
 from radam_codegen.ir.plan import KernelStructure
 from radam_codegen.passes import lower_structure
 from radam_codegen.toolchain.cuda.compiler import CudaCompiler, find_cuda_compiler
+from radam_codegen.toolchain.cuda.kernel import CUDA_KERNEL_FLAGS
 
 __all__ = ["cuda_compiler", "cuda_source", "strict_flags"]
 
@@ -41,7 +42,7 @@ def strict_flags(architectures: Collection[int]) -> tuple[str, ...]:
     """What makes nvcc and ptxas refuse whatever they warn of, for machine code only."""
     return (
         *CUDA_TARGET.flags,
-        "-Xptxas=-warn-spills,-warn-lmem-usage",
+        *(flag for flag in CUDA_KERNEL_FLAGS if flag.startswith("-Xptxas=")),
         "-Werror=all-warnings",
         *(f"-gencode=arch=compute_{each},code=sm_{each}" for each in architectures),
     )

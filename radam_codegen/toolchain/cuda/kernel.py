@@ -21,13 +21,15 @@ __all__ = ["CUDA_KERNEL_FLAGS", "build_cuda_kernel", "cuda_kernel_recipe"]
 
 #: Nothing that the target's own flags say is changed here. The library brings CUDA's runtime along
 #: and hides it, as Paddle has one of its own; it is stripped, as nvcc names temporary files in its
-#: symbols. ptxas says where registers were spilled.
+#: symbols. ptxas says where registers were spilled; left at its usual level of 5, it spills some to
+#: have more blocks at once.
 CUDA_KERNEL_FLAGS = (
     *CUDA_TARGET.flags,
     "-shared",
     "-cudart=static",
     "-Xcompiler=-fPIC,-fvisibility=hidden,-g0,-frandom-seed=radam_codegen",
     "-Xlinker=--build-id=none,--exclude-libs=ALL,--as-needed,-s",
+    "-Xptxas=--register-usage-level=3",
     "-Xptxas=-warn-spills,-warn-lmem-usage",
 )
 

@@ -695,6 +695,10 @@ static __device__ void bf16_grad_f32_master_l1_each(const radam_tensor *tensor,
         && packet_begins_at(moment2_at, head);
     const int32_t first = in_step && head < count ? head : count;
     const int32_t last = count - (count - first) % 8;
+    for (int32_t k = threadIdx.x; k < first + (count - last); k += blockDim.x) {
+        const int32_t i = k < first ? k : last + (k - first);
+        bf16_grad_f32_master_l1_update(&scalars, grad_at, master_at, moment1_at, moment2_at, param_at, i);
+    }
     for (int32_t i = first + threadIdx.x * 8; i < last; i += blockDim.x * 8) {
         /* A packet of the narrow arrays has as many elements as 2 of the others, one after the
          * other in the same registers. */
@@ -718,10 +722,6 @@ static __device__ void bf16_grad_f32_master_l1_each(const radam_tensor *tensor,
             store(moment2_at + i + at, moment2);
         }
         store(param_at + i, param);
-    }
-    for (int32_t k = threadIdx.x; k < first + (count - last); k += blockDim.x) {
-        const int32_t i = k < first ? k : last + (k - first);
-        bf16_grad_f32_master_l1_update(&scalars, grad_at, master_at, moment1_at, moment2_at, param_at, i);
     }
 }
 
@@ -773,6 +773,10 @@ static __device__ void f32_l2_each(const radam_tensor *tensor,
         && packet_begins_at(moment2_at, head);
     const int32_t first = in_step && head < count ? head : count;
     const int32_t last = count - (count - first) % 4;
+    for (int32_t k = threadIdx.x; k < first + (count - last); k += blockDim.x) {
+        const int32_t i = k < first ? k : last + (k - first);
+        f32_l2_update(&scalars, grad_at, param_at, moment1_at, moment2_at, i);
+    }
     for (int32_t i = first + threadIdx.x * 4; i < last; i += blockDim.x * 4) {
         float grad[4];
         float param[4];
@@ -789,10 +793,6 @@ static __device__ void f32_l2_each(const radam_tensor *tensor,
         store(param_at + i, param);
         store(moment1_at + i, moment1);
         store(moment2_at + i, moment2);
-    }
-    for (int32_t k = threadIdx.x; k < first + (count - last); k += blockDim.x) {
-        const int32_t i = k < first ? k : last + (k - first);
-        f32_l2_update(&scalars, grad_at, param_at, moment1_at, moment2_at, i);
     }
 }
 

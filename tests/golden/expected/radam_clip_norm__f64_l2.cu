@@ -543,6 +543,10 @@ static __device__ void f64_l2_each(const radam_tensor *tensor,
         && packet_begins_at(moment2_at, head);
     const int32_t first = in_step && head < count ? head : count;
     const int32_t last = count - (count - first) % 2;
+    for (int32_t k = threadIdx.x; k < first + (count - last); k += blockDim.x) {
+        const int32_t i = k < first ? k : last + (k - first);
+        f64_l2_update(&scalars, grad_at, param_at, moment1_at, moment2_at, i);
+    }
     for (int32_t i = first + threadIdx.x * 2; i < last; i += blockDim.x * 2) {
         double grad[2];
         double param[2];
@@ -559,10 +563,6 @@ static __device__ void f64_l2_each(const radam_tensor *tensor,
         store(param_at + i, param);
         store(moment1_at + i, moment1);
         store(moment2_at + i, moment2);
-    }
-    for (int32_t k = threadIdx.x; k < first + (count - last); k += blockDim.x) {
-        const int32_t i = k < first ? k : last + (k - first);
-        f64_l2_update(&scalars, grad_at, param_at, moment1_at, moment2_at, i);
     }
 }
 

@@ -408,6 +408,10 @@ static __device__ void f32_no_decay_each(const radam_tensor *tensor,
         && packet_begins_at(param_at, head);
     const int32_t first = in_step && head < count ? head : count;
     const int32_t last = count - (count - first) % 4;
+    for (int32_t k = threadIdx.x; k < first + (count - last); k += blockDim.x) {
+        const int32_t i = k < first ? k : last + (k - first);
+        f32_no_decay_update(&scalars, grad_at, moment1_at, moment2_at, param_at, i);
+    }
     for (int32_t i = first + threadIdx.x * 4; i < last; i += blockDim.x * 4) {
         float grad[4];
         float moment1[4];
@@ -424,10 +428,6 @@ static __device__ void f32_no_decay_each(const radam_tensor *tensor,
         store(moment1_at + i, moment1);
         store(moment2_at + i, moment2);
         store(param_at + i, param);
-    }
-    for (int32_t k = threadIdx.x; k < first + (count - last); k += blockDim.x) {
-        const int32_t i = k < first ? k : last + (k - first);
-        f32_no_decay_update(&scalars, grad_at, moment1_at, moment2_at, param_at, i);
     }
 }
 
