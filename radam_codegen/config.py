@@ -19,11 +19,14 @@ from typing import Any, Callable
 
 from radam_codegen.errors import ConfigError
 
-__all__ = ["MODES", "SETTINGS", "Config", "Setting", "config", "current", "watch"]
+__all__ = ["MODES", "SETTINGS", "STATE_LAYOUTS", "Config", "Setting", "config", "current", "watch"]
 
 #: ``auto`` finds kernels or compiles them, ``aot-only`` never compiles, ``off`` leaves the update
 #: to Paddle's own operators.
 MODES = ("auto", "aot-only", "off")
+
+#: ``flat`` keeps the moments of a group's parameters in one tensor, ``per_parameter`` in one each.
+STATE_LAYOUTS = ("flat", "per_parameter")
 
 #: More threads than any machine has cores are a slip of the finger.
 _MOST_THREADS = 4096
@@ -47,6 +50,7 @@ class Config:
         cache_size: Bytes that the cache may hold; what was used longest ago goes first.
         compile_timeout: Seconds after which a compiler is ended.
         lock_timeout: Seconds to wait for another process that builds the same thing.
+        state_layout: How programs keep moments: one of :data:`STATE_LAYOUTS`.
         origins: Where each of them came from: ``default``, ``environment`` or ``rc.config``.
     """
 
@@ -60,6 +64,7 @@ class Config:
     cache_size: int = 1 << 30
     compile_timeout: float = 300.0
     lock_timeout: float = 600.0
+    state_layout: str = "flat"
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -265,6 +270,12 @@ def _mode(given: str, value: Any) -> str:
     return value.strip()
 
 
+def _state_layout(given: str, value: Any) -> str:
+    if not isinstance(value, str) or value.strip() not in STATE_LAYOUTS:
+        raise ConfigError(f"{given} is no layout; set it to one of {', '.join(STATE_LAYOUTS)}.")
+    return value.strip()
+
+
 def _command(given: str, value: Any) -> str:
     if not isinstance(value, str):
         raise ConfigError(f"{given} is not a command; give it as one text, quoted for a shell.")
@@ -300,6 +311,12 @@ SETTINGS = (
         lambda: Config.compile_timeout,
     ),
     Setting("lock_timeout", "RADAM_CODEGEN_LOCK_TIMEOUT", _seconds, lambda: Config.lock_timeout),
+    Setting(
+        "state_layout",
+        "RADAM_CODEGEN_STATE_LAYOUT",
+        _state_layout,
+        lambda: Config.state_layout,
+    ),
 )
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}

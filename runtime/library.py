@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from radam_codegen.errors import (
 )
 from radam_codegen.ir.dtypes import DType
 from radam_codegen.ir.launch import GroupNumbers, TensorNumbers
+from radam_codegen.ir.moments import Moments
 from radam_codegen.ir.plan import TensorClass
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class OperatorLibrary:
         numbers: GroupNumbers,
         tensor_numbers: Sequence[TensorNumbers],
         classes: Sequence[TensorClass],
+        moments: Moments | None = None,
     ) -> None:
         """Make a group known under a key (int64), in place of one that had the key before.
 
@@ -64,6 +66,7 @@ class OperatorLibrary:
             tensor_numbers: What each tensor has.
             classes: Types of the tensors, by the number of the body that updates them. A step with
                 tensors of other types is refused.
+            moments: Where a step finds the moments; None: each tensor has entries of its own.
 
         Raises:
             ArgumentError: A body number is not one of the kernel's.
@@ -83,8 +86,13 @@ class OperatorLibrary:
         inputs = self.ffi.new(
             "radam_operator_inputs[]",
             [
-                (*_dtypes(classes[each.body]), int(each.master), int(each.decay_at_run_time))
-                for each in tensor_numbers
+                (
+                    *_dtypes(classes[each.body]),
+                    int(each.master),
+                    int(each.decay_at_run_time),
+                    *place,
+                )
+                for each, place in zip(tensor_numbers, _places(moments, len(tensor_numbers)))
             ],
         )
         given = (key, kernel.kernel, group, tensors, inputs, len(tensor_numbers))
@@ -104,7 +112,7 @@ class OperatorLibrary:
                 f"Kernel {kernel.name} is for a GPU, but the operator {self.path} was compiled for "
                 "a Paddle without CUDA. Install paddlepaddle-gpu, or use target='c'."
             )
-        assert status == 0, "cffi hands over no NULL pointers"
+        assert status == 0, "cffi hands over no NULL pointers, and layouts count from 0"
 
     def contains(self, key: int) -> bool:
         """Whether a group is registered under the key."""
@@ -177,6 +185,14 @@ class OperatorLibrary:
 def _dtypes(each: TensorClass) -> tuple[int, int, int]:
     """Types of parameter, gradient and moments, as the header numbers them."""
     return _DTYPES[each.param_dtype], _DTYPES[each.grad_dtype], _DTYPES[each.moment_dtype]
+
+
+def _places(moments: Moments | None, count: int) -> Iterable[tuple[int, int, int]]:
+    """Of each tensor the entry that its moments are in, elements before them, and its size."""
+    if moments is None:
+        return ((index, 0, -1) for index in range(count))
+    sizes = moments.sizes
+    return ((storage, offset, sizes[storage]) for storage, offset in moments.places)
 
 
 def _no_such_body(

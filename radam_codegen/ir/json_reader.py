@@ -95,15 +95,19 @@ class Node:
 
         Args:
             *keys: What it must have.
-            optional: What it may have; the values of those that it has come last.
+            optional: What it may have; :meth:`optional` returns the value.
         """
         found = self._object()
         known = (*keys, *optional)
         unknown = sorted(set(found) - set(known))
         if unknown:
             raise self.error(f"unknown key {_shown(unknown[0])}; known are {', '.join(known)}")
-        there = (*keys, *(key for key in optional if key in found))
-        return [self._field(found, key) for key in there]
+        return [self._field(found, key) for key in keys]
+
+    def optional(self, key: str) -> Node | None:
+        """Return the value of a key that an object may have; None where it has not."""
+        found = self._object()
+        return self._field(found, key) if key in found else None
 
     def _object(self) -> _Object:
         if not isinstance(self._value, _Object):

@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from radam_codegen.ir.moments import Moments
 from radam_codegen.ir.plan import GroupPlan, KernelStructure
 
 __all__ = ["GroupNumbers", "LaunchSpec", "TensorNumbers"]
@@ -49,9 +50,13 @@ class LaunchSpec:
     tensors: tuple[TensorNumbers, ...]
     #: Language of the kernel: ``"c"`` or ``"cuda"``.
     target: str = "c"
+    #: Where the operator finds the moments; None: each parameter has tensors of its own.
+    moments: Moments | None = None
 
     @classmethod
-    def from_group(cls, group: GroupPlan, target: str = "c") -> LaunchSpec:
+    def from_group(
+        cls, group: GroupPlan, target: str = "c", moments: Moments | None = None
+    ) -> LaunchSpec:
         """Take from a group of a plan what its launch needs."""
         structure = group.structure
         body = {each: index for index, each in enumerate(structure.classes)}
@@ -69,7 +74,7 @@ class LaunchSpec:
             )
             for tensor in group.tensors
         )
-        return cls(structure, numbers, tensors, target)
+        return cls(structure, numbers, tensors, target, moments)
 
     @property
     def key(self) -> int:

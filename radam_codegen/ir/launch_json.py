@@ -8,13 +8,15 @@ come from anywhere.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from radam_codegen.errors import PlanError
 from radam_codegen.ir.dtypes import DType
 from radam_codegen.ir.json_reader import Node, parse
-from radam_codegen.ir.launch import LaunchSpec
+from radam_codegen.ir.launch import LaunchSpec, TensorNumbers
+from radam_codegen.ir.moments import MomentPlace, Moments
 from radam_codegen.ir.plan import (
     Clip,
     ClipKind,
@@ -33,6 +35,8 @@ _VERSION = 1
 #: Most tensors of one launch. A run of equal ones is a single number in the text, and memory is
 #: taken for each.
 _MAX_TENSORS = 1_000_000
+#: Elements are counted in int64.
+_MAX_NUMEL = 2**63 - 1
 
 
 def launch_to_text(spec: LaunchSpec) -> str:
@@ -47,7 +51,7 @@ def launch_to_text(spec: LaunchSpec) -> str:
         ]
         for each, run in groupby(spec.tensors)
     ]
-    document = {
+    document: dict[str, Any] = {
         "version": _VERSION,
         "clip": spec.structure.clip.value,
         "skip": spec.structure.skip,
@@ -66,6 +70,8 @@ def launch_to_text(spec: LaunchSpec) -> str:
     }
     if spec.target != "c":  # which goes without saying
         document["target"] = spec.target
+    if spec.moments is not None:
+        document["moments"] = [list(spec.moments.sizes), list(map(list, spec.moments.places))]
     return json.dumps(document, separators=(",", ":"), allow_nan=False)
 
 
@@ -94,11 +100,13 @@ class _Run(NamedTuple):
 
 def _read_launch(node: Node) -> LaunchSpec:
     node.field("version").constant(_VERSION, "this release reads no other version")
-    _, clip, skip, classes, numbers, tensors, *target = node.fields(
-        "version", "clip", "skip", "classes", "numbers", "tensors", optional=("target",)
+    optional = ("target", "moments")
+    _, clip, skip, classes, numbers, tensors = node.fields(
+        "version", "clip", "skip", "classes", "numbers", "tensors", optional=optional
     )
-    for each in target:
-        each.constant("cuda", "any other target goes without saying")
+    target, moments = map(node.optional, optional)
+    if target is not None:
+        target.constant("cuda", "any other target goes without saying")
     kinds = classes.items(_read_class)
     if not kinds:
         raise classes.error("must have an entry")
@@ -115,7 +123,35 @@ def _read_launch(node: Node) -> LaunchSpec:
     spec = LaunchSpec.from_group(group)
     listed = zip(spec.tensors, runs)
     whole = tuple(each for tensor, run in listed for each in (tensor,) * run.length)
-    return LaunchSpec(spec.structure, spec.numbers, whole, "cuda" if target else "c")
+    return LaunchSpec(
+        spec.structure,
+        spec.numbers,
+        whole,
+        "c" if target is None else "cuda",
+        None if moments is None else _read_moments(moments, whole, kinds),
+    )
+
+
+def _read_moments(
+    node: Node, tensors: Sequence[TensorNumbers], classes: tuple[TensorClass, ...]
+) -> Moments:
+    sizes_node, places_node = node.entries(2)
+    sizes = sizes_node.items(lambda size: size.index(0, _MAX_NUMEL))
+    if not sizes:
+        raise sizes_node.error("must have an entry")
+    entries = places_node.entries(len(tensors))
+    places = []
+    types: dict[int, DType] = {}
+    for entry, tensor in zip(entries, tensors):
+        storage_node, offset = entry.entries(2)
+        storage = storage_node.index(0, min(len(types) + 1, len(sizes)))  # in order of first use
+        places.append(MomentPlace(storage, offset.index(0, sizes[storage] + 1)))
+        dtype = classes[tensor.body].moment_dtype
+        if types.setdefault(storage, dtype) is not dtype:
+            raise storage_node.error(f"holds moments of type {types[storage]}, not {dtype}")
+    if len(types) != len(sizes):
+        raise sizes_node.error("must be those of the storages in use, and no others")
+    return Moments(sizes, tuple(places))
 
 
 def _read_class(node: Node) -> TensorClass:

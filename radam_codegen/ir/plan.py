@@ -57,8 +57,10 @@ class DecayKind(str, Enum):
 
 
 class StateLayout(str, Enum):
-    """How the moments of a group lie in memory; the one place where that is decided."""
+    """How the moments of a group lie in memory."""
 
+    #: One ``moment1`` and one ``moment2`` tensor per group and type, all parameters in a row.
+    FLAT = "flat"
     #: A ``moment1`` and a ``moment2`` tensor per parameter, in the parameter's shape.
     PER_PARAMETER = "per_parameter"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import paddle
@@ -20,11 +20,12 @@ from radam_codegen.program.executor_hook import install_executor_hook
 from radam_codegen.program.learning_rate import create_learning_rate
 from radam_codegen.program.no_gradient import end_gradients_at_updates
 from radam_codegen.program.state import StateMaker
+from radam_codegen.program.static_state import wanted_layout
 from radam_codegen.program.step_counts import GatheredSteps
 from radam_codegen.program.transaction import after_backward, restored_on_failure
 from radam_codegen.program.variables import ProgramVariables
 
-__all__ = ["Update", "append_update"]
+__all__ = ["Update", "append_update", "emit_group"]
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,14 @@ def append_update(
         operations = tuple(
             operation
             for group in planned
-            for operation in _emit(main, startup, group, state, learning_rate, found_inf, target)
+            for operation in emit_group(
+                main, startup, group, state, learning_rate, found_inf, target
+            )
         )
     install_executor_hook()
     if not framework.in_pir_mode():
         end_gradients_at_updates()
-    return Update(plan, operations)
+    return Update(replace(plan, layout=wanted_layout()), operations)
 
 
 def _check_program(main: Any, planned: Sequence[PlannedGroup], found_inf: Any) -> None:
@@ -110,7 +113,7 @@ def _memory(optimizer: Any, state: StateMaker) -> tuple[dict[Any, Any], ...]:
         optimizer._accumulators,
         optimizer._learning_rate_map,
         optimizer._master_weights,
-        state.static,
+        state.static.by_name,
     )
 
 
@@ -135,7 +138,7 @@ def _found_inf(optimizer: Any, main: Any) -> Any:
     return flag
 
 
-def _emit(
+def emit_group(
     main: Any,
     startup: Any,
     group: PlannedGroup,
@@ -144,8 +147,22 @@ def _emit(
     found_inf: Any,
     target: str,
 ) -> list[Any]:
-    state = maker.of_group(group)
-    launch = LaunchSpec.from_group(group.plan, target)
+    """Append one group's step to the current main program, its state and kernel to startup.
+
+    Args:
+        main: the current main program.
+        startup: the current startup program.
+        group: what to update.
+        maker: makes the group's state, or has it.
+        learning_rate: its variable (legacy) or value (PIR).
+        found_inf: the flag that skips a step, or None.
+        target: language of the kernel.
+
+    Returns:
+        The operators, in their order.
+    """
+    state = maker.static.of_group(group, wanted_layout())
+    launch = LaunchSpec.from_group(group.plan, target, state.moments)
     key, text = launch.key, launch.to_text()
     gathered = GatheredSteps(main, state.counts) if state.counts else None
     emit_build(startup, gathered.as_many_in(startup) if gathered else state.step, key, text)

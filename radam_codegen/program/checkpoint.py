@@ -36,7 +36,7 @@ def native_state_dict(optimizer: Any, scope: Any = None) -> dict[str, Any]:
     store = _store(optimizer, scope)
     entries = {} if store is None else store.native_entries()
     # Programs warn of, or refuse, what is no variable of theirs.
-    return {**entries, **({} if optimizer._state.static else _scheduler_entry(optimizer))}
+    return {**entries, **({} if optimizer._state.static.by_name else _scheduler_entry(optimizer))}
 
 
 def set_state_dict(optimizer: Any, checkpoint: Mapping[str, Any], scope: Any = None) -> None:
@@ -60,7 +60,7 @@ def set_state_dict(optimizer: Any, checkpoint: Mapping[str, Any], scope: Any = N
 
 
 def _store(optimizer: Any, scope: Any) -> DygraphStore | StaticStore | None:
-    if optimizer._state.static:
+    if optimizer._state.static.by_name:
         return StaticStore(optimizer, scope)
     if scope is not None:
         raise ArgumentError("a scope is for an optimizer that was minimized in a static program")

@@ -10,6 +10,7 @@ import paddle
 from radam_codegen.program.checkpoint_keys import entry_key
 from radam_codegen.program.checkpoint_native import native_state
 from radam_codegen.program.checkpoint_read import MASTER_WEIGHTS, Expected, Loaded, to_array
+from radam_codegen.program.flat_moments import FlatTensor, flat_places
 
 __all__ = ["DygraphStore"]
 
@@ -47,6 +48,15 @@ class DygraphStore:
 
     def expected(self) -> list[Expected]:
         """What a checkpoint has to have."""
+        groups = self._optimizer._groups
+        places = flat_places(
+            (
+                groups.group_of(name),
+                FlatTensor(name, tuple(param.shape), self._maker.moment_dtype(param)),
+            )
+            for name, param in self._params.items()
+            if not param.stop_gradient
+        )
         return [
             Expected(
                 param=name,
@@ -56,6 +66,7 @@ class DygraphStore:
                 beta1=options.beta1,
                 beta2=options.beta2,
                 present=self._maker.held(param) is not None,
+                flat=places.get(name),
             )
             for name, param in self._params.items()
             for options in [self._options(name)]

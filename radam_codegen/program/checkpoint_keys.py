@@ -11,14 +11,24 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["MASTER", "NATIVE_KINDS", "Entries", "entry_key", "find_entries", "is_group_step"]
+__all__ = [
+    "MASTER",
+    "MOMENTS",
+    "NATIVE_KINDS",
+    "Entries",
+    "entry_key",
+    "find_entries",
+    "is_group_step",
+]
 
+#: Names of the accumulators, as in the native optimizer.
+MOMENTS = ("moment1", "moment2")
 #: What the native optimizer keeps in place of a step count.
 NATIVE_KINDS = ("beta1_pow", "beta2_pow", "rho")
 #: Kind of a master weight, where it stands among the variables of a program.
 MASTER = "fp32_master"
 
-_KINDS = ("moment1", "moment2", "step", *NATIVE_KINDS)
+_KINDS = (*MOMENTS, "step", *NATIVE_KINDS)
 _ENTRY = re.compile(rf"(?:(?P<name>.+)_)?(?P<kind>{'|'.join(_KINDS)})_\d+", re.DOTALL)
 _MASTER = re.compile(rf"{MASTER}_\d+")  # the optimizer's name does not stand in it
 _STATE_LIKE = re.compile(r"[A-Za-z]\w*_\d+")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,20 +14,20 @@ from paddle.base import core
 from radam_codegen.errors import ArgumentTypeError, CheckpointError
 from radam_codegen.program.checkpoint_keys import (
     MASTER,
+    MOMENTS,
     NATIVE_KINDS,
     Entries,
     find_entries,
     is_group_step,
 )
 from radam_codegen.program.checkpoint_native import recover_step
+from radam_codegen.program.flat_moments import FlatPlace, flat_prefix_of
 
 __all__ = ["MASTER_WEIGHTS", "SCHEDULER", "Expected", "Loaded", "read_checkpoint", "to_array"]
 
 #: Where Paddle's ``state_dict`` keeps master weights (by parameter) and the scheduler's state.
 MASTER_WEIGHTS = "master_weights"
 SCHEDULER = "LR_Scheduler"
-
-_MOMENTS = ("moment1", "moment2")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Expected:
     variables: Mapping[str, str] = field(default_factory=dict)
     #: Where the step count stands in a program: variable, size and index.
     step: tuple[str, int, int] | None = None
+    #: Where the moments are in a checkpoint that has those of several parameters in one tensor.
+    flat: FlatPlace | None = None
 
 
 @dataclass(frozen=True)
@@ -118,16 +121,24 @@ class _Reader:
             for kind, variable in each.variables.items()
         }
         keys = [key for key in checkpoint if key not in (MASTER_WEIGHTS, SCHEDULER)]
+        flat_keys = [key for key in keys if flat_prefix_of(key) is not None]
         self.checkpoint = checkpoint
         self.entries: Entries = find_entries(
-            keys, {each.param for each in expected}, name, own, is_foreign
+            [key for key in keys if key not in flat_keys],
+            {each.param for each in expected},
+            name,
+            own,
+            is_foreign,
         )
+        self.flat: dict[str, list[str]] = {}
+        for key in flat_keys:
+            self.flat.setdefault(str(flat_prefix_of(key)), []).append(key)
         self.group_steps = {key: checkpoint[key] for key in keys if is_group_step(key)}
         masters = checkpoint.get(MASTER_WEIGHTS) or {}
         self.masters: Mapping[str, Any] = masters if isinstance(masters, Mapping) else {}
         # Ours names the count of every parameter, 0 included; so one that is missing was lost.
         self.names_all = any("step" in kinds for kinds in self.entries.found.values())
-        self.is_empty = not self.entries.found and not self.masters and not self.group_steps
+        self.is_empty = not (self.entries.found or self.masters or self.group_steps or self.flat)
         self.faults = [f"{key!r}: no such state is known" for key in self.entries.unknown]
         for param, kind, candidates in self.entries.twice:
             listed = " and ".join(map(repr, candidates))
@@ -138,19 +149,65 @@ class _Reader:
         master = self.masters.get(expected.param)
         if master is None and MASTER in kinds:
             master = self.checkpoint[kinds[MASTER]]
-        if not kinds and master is None:
-            if not self._may_lack(expected):
+        if not kinds and master is None and not self._is_flat(expected):
+            if self.flat:
+                self.faults.append(self._other_layout())
+            elif not self._may_lack(expected):
                 self.faults.append(f"{expected.param!r}: nothing of it is there")
             return None
         before = len(self.faults)
         step = self._step(expected, kinds)
-        if step == 0 and master is None and not any(kind in kinds for kind in _MOMENTS):
+        if step == 0 and master is None and not self._has_moments(expected, kinds):
             return Loaded(0) if len(self.faults) == before else None
-        moments = [self._fitting(expected, kinds, kind) for kind in _MOMENTS]
+        moments = [self._moment(expected, kinds, kind) for kind in MOMENTS]
         self._check_master(expected, master)
         if step is None or len(self.faults) > before:
             return None
         return Loaded(step, moments[0], moments[1], master)
+
+    def _has_moments(self, expected: Expected, kinds: Mapping[str, str]) -> bool:
+        return self._is_flat(expected) or any(kind in kinds for kind in MOMENTS)
+
+    def _is_flat(self, expected: Expected) -> bool:
+        """Whether the parameter's moments are in one tensor with those of others."""
+        place = expected.flat
+        return place is not None and any(each in self.flat for each in place.storage.prefixes)
+
+    def _moment(self, expected: Expected, kinds: Mapping[str, str], kind: str) -> Any:
+        if self._is_flat(expected):
+            return self._part(expected, kind)
+        if kind not in kinds and self.flat:
+            self.faults.append(self._other_layout())
+            return None
+        return self._fitting(expected, kinds, kind)
+
+    def _part(self, expected: Expected, kind: str) -> Any:
+        assert expected.flat is not None
+        storage, offset = expected.flat.storage, expected.flat.offset
+        prefix = storage.prefixes[MOMENTS.index(kind)]
+        keys = self.flat.get(prefix, [])
+        own = expected.variables.get(kind, "")
+        if not keys:
+            self.faults.append(f"{prefix}_0: missing")
+            return None
+        if len(keys) > 1 and own not in keys:
+            listed = " and ".join(map(repr, keys))
+            self.faults.append(f"{listed}: both could be {kind} of {expected.param!r}")
+            return None
+        key = own if own in keys else keys[0]
+        value = self.checkpoint[key]
+        if not self._check_fit(repr(key), value, (storage.size,), expected.dtype):
+            return None
+        numel = math.prod(expected.shape)
+        return to_array(value)[offset : offset + numel].reshape(expected.shape)
+
+    def _other_layout(self) -> str:
+        names = ", ".join(repr(key) for keys in self.flat.values() for key in keys)
+        return (
+            f"{names}: moments of several parameters in one tensor, and these are no group of this "
+            "optimizer; load it into the program that it was saved from, and give the state_dict() "
+            "of the optimizer there"
+        )
 
     def _may_lack(self, expected: Expected) -> bool:
         """Whether a parameter may be missing altogether."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,12 +11,19 @@ import paddle
 from paddle.base import core, framework
 
 from radam_codegen.errors import ArgumentTypeError, ProgramError
-from radam_codegen.program.checkpoint_keys import MASTER, entry_key
+from radam_codegen.program.checkpoint_keys import MASTER, MOMENTS, entry_key
 from radam_codegen.program.checkpoint_native import native_state
 from radam_codegen.program.checkpoint_read import MASTER_WEIGHTS, Expected, Loaded, to_array
-from radam_codegen.program.state import StaticState
+from radam_codegen.program.flat_moments import (
+    FlatPlace,
+    FlatStorage,
+    FlatTensor,
+    flat_places,
+    flat_prefix_of,
+)
+from radam_codegen.program.static_state import StaticState
 
-__all__ = ["StaticStore"]
+__all__ = ["StaticStore", "place_of"]
 
 
 class StaticStore:
@@ -36,7 +44,7 @@ class StaticStore:
             )
         self._optimizer = optimizer
         self._scope = scope if scope is not None else paddle.static.global_scope()
-        self._states: Mapping[str, StaticState] = optimizer._state.static
+        self._states: Mapping[str, StaticState] = optimizer._state.static.by_name
 
     def entries(self) -> dict[str, Any]:
         """The state by name: tensors on the memory of the variables, which the next run changes.
@@ -47,17 +55,17 @@ class StaticStore:
         entries: dict[str, Any] = {}
         masters = {}
         for name, state in self._states.items():
-            entries[state.moment1] = self._tensor(state.moment1)
-            entries[state.moment2] = self._tensor(state.moment2)
+            for kind, moment in zip(MOMENTS, self._moments(state)):
+                entries[self._key(name, state, kind)] = moment
             counts = self._tensor(state.step)
-            key = entry_key(name, self._optimizer._name, "step")
-            entries[key] = counts._slice(state.index, state.index + 1)
+            entries[self._key(name, state, "step")] = counts._slice(state.index, state.index + 1)
             if state.master is not None:
                 masters[name] = self._tensor(state.master)
         return {**entries, **({MASTER_WEIGHTS: masters} if masters else {})}
 
     def expected(self) -> list[Expected]:
         """What a checkpoint has to have."""
+        places = self._flat_places()
         return [
             Expected(
                 param=name,
@@ -68,11 +76,11 @@ class StaticStore:
                 beta2=options.beta2,
                 present=True,
                 variables={
-                    "moment1": state.moment1,
-                    "moment2": state.moment2,
+                    **dict(zip(MOMENTS, state.moments.names)),
                     **({} if state.master is None else {MASTER: state.master}),
                 },
                 step=(state.step, state.size, state.index),
+                flat=places[name],
             )
             for name, state in self._states.items()
             for options in [self._options(name)]
@@ -87,16 +95,23 @@ class StaticStore:
 
     def write(self, loaded: Mapping[str, Loaded]) -> None:
         """Take over what was loaded, which is the state of every parameter."""
-        counts = {state.step: np.zeros([state.size], np.int64) for state in self._states.values()}
+        arrays: dict[str, Any] = {}  # of variables that belong to several parameters
         for name, state in self._states.items():
-            new = loaded[name]
-            dtype = np.dtype(state.dtype)
-            for variable, value in ((state.moment1, new.moment1), (state.moment2, new.moment2)):
-                self._set(variable, np.zeros(state.shape, dtype) if value is None else value)
+            new, place = loaded[name], state.moments
+            for variable, moment in zip(place.names, (new.moment1, new.moment2)):
+                if place.offset is None:
+                    zeros = np.zeros(state.shape, state.dtype)
+                    self._set(variable, zeros if moment is None else moment)
+                    continue
+                whole = arrays.setdefault(variable, np.zeros([place.size], state.dtype))
+                if moment is not None:
+                    own = to_array(moment).ravel()
+                    whole[place.offset : place.offset + own.size] = own
             if state.master is not None:
                 self._set(state.master, new.master)
-            counts[state.step][state.index] = new.step
-        for variable, values in counts.items():
+            counts = arrays.setdefault(state.step, np.zeros([state.size], np.int64))
+            counts[state.index] = new.step
+        for variable, values in arrays.items():
             self._set(variable, values)
 
     def native_entries(self) -> dict[str, Any]:
@@ -112,8 +127,7 @@ class StaticStore:
                 int(np.asarray(self._tensor(state.step))[state.index]),
                 options.beta1,
                 options.beta2,
-                np.asarray(self._tensor(state.moment1)),
-                np.asarray(self._tensor(state.moment2)),
+                *map(np.asarray, self._moments(state)),
             )
             for kind, array in arrays.items():
                 tensor = core.DenseTensor()
@@ -131,16 +145,61 @@ class StaticStore:
             )
         return tensor
 
+    def _moments(self, state: StaticState) -> list[Any]:
+        """Tensors of a parameter's shape on the memory of its moments."""
+        return [_part(self._tensor(variable), state, variable) for variable in state.moments.names]
+
+    def _flat_places(self) -> dict[str, FlatPlace]:
+        """Where moments are, or would be, that lie in one variable with those of others."""
+        places = flat_places(
+            (self._group(name), FlatTensor(name, state.shape, state.dtype))
+            for name, state in self._states.items()
+        )
+        for name, state in self._states.items():
+            moments = state.moments
+            if moments.offset is not None:
+                prefixes = tuple(str(flat_prefix_of(each)) for each in moments.names)
+                storage = FlatStorage((prefixes[0], prefixes[1]), state.dtype, moments.size)
+                places[name] = FlatPlace(storage, moments.offset)
+        return places
+
+    def _key(self, name: str, state: StaticState, kind: str) -> str:
+        if kind in MOMENTS and state.moments.offset is None:
+            return state.moments.names[MOMENTS.index(kind)]
+        return entry_key(name, self._optimizer._name, kind)
+
     def _set(self, variable: str, value: Any) -> None:
         tensor = self._scope.var(variable).get_tensor()
-        tensor.set(to_array(value), _place_of(tensor))
+        tensor.set(to_array(value), place_of(tensor))
 
     def _options(self, name: str) -> Any:
-        groups = self._optimizer._groups
-        return groups.options[groups.group_of(name)]
+        return self._optimizer._groups.options[self._group(name)]
+
+    def _group(self, name: str) -> int:
+        return int(self._optimizer._groups.group_of(name))
 
 
-def _place_of(tensor: Any) -> Any:
+def _part(tensor: Any, state: StaticState, variable: str) -> Any:
+    """The part of a tensor that belongs to a parameter, on the same memory."""
+    place = state.moments
+    if place.offset is None:
+        return tensor
+    if tuple(tensor.shape()) != (place.size,):
+        raise ProgramError(
+            f"the optimizer's variable {variable!r} has the shape {tensor.shape()} in this scope, "
+            f"not [{place.size}]; run the startup program, or load a checkpoint of this program"
+        )
+    part = core.DenseTensor()
+    numel = math.prod(state.shape)
+    if numel == 0:
+        part.set(np.zeros(state.shape, state.dtype), core.CPUPlace())
+        return part
+    part = tensor._slice(place.offset, place.offset + numel)
+    part._set_dims(list(state.shape))
+    return part
+
+
+def place_of(tensor: Any) -> Any:
     """Where a tensor is, or will be, as a place of a kind that ``set`` takes."""
     if not tensor._is_initialized():
         place = framework._current_expected_place()  # of no kind before anything has run

@@ -94,7 +94,8 @@ def register(key: int, spec: LaunchSpec) -> None:
     if spec.target == "cuda":
         check_gpu()
     kernel = _kernel(spec.structure, spec.target)
-    operator().register(key, kernel, spec.numbers, spec.tensors, spec.structure.classes)
+    classes = spec.structure.classes
+    operator().register(key, kernel, spec.numbers, spec.tensors, classes, spec.moments)
 
 
 def _kernel(structure: KernelStructure, target: str) -> LoadedKernel | LoadedCudaKernel:

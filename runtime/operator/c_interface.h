@@ -41,6 +41,9 @@ inline int32_t check_registration(const radam_numbers *numbers,
         static_cast<uint32_t>(tensor_numbers[i].body) >= body_count) {
       return 2;
     }
+    if (inputs[i].storage < 0 || inputs[i].offset < 0) {
+      return 5;
+    }
   }
   return 0;
 }

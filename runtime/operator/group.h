@@ -2,6 +2,7 @@
 #ifndef RADAM_CODEGEN_OPERATOR_GROUP_H
 #define RADAM_CODEGEN_OPERATOR_GROUP_H
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -22,6 +23,7 @@ class Group {
     for (const radam_operator_inputs &each : inputs_) {
       master_count_ += each.master != 0 ? 1 : 0;
       wants_weight_decay_ = wants_weight_decay_ || each.weight_decay != 0;
+      storage_count_ = std::max<int64_t>(storage_count_, each.storage + 1);
     }
   }
   virtual ~Group() = default;
@@ -37,6 +39,9 @@ class Group {
   // How many tensors have a master weight.
   int64_t master_count() const { return master_count_; }
 
+  // Entries of Moment1, and of Moment2.
+  int64_t storage_count() const { return storage_count_; }
+
   // What a step must be given for a tensor.
   const radam_operator_inputs &inputs(int64_t tensor) const { return inputs_[tensor]; }
 
@@ -50,6 +55,7 @@ class Group {
 
  private:
   int64_t master_count_ = 0;
+  int64_t storage_count_ = 0;
   bool wants_weight_decay_ = false;
 };
 

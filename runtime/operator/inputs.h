@@ -176,19 +176,63 @@ inline phi::Place place_of(Group *group, const CustomOpKernelContext &context, s
   return counts.place();
 }
 
+// The entries of Moment1 and Moment2 that hold a tensor's moments, of which one holds those of many.
+class Storage {
+ public:
+  Storage(const CustomOpKernelContext &context, const phi::Place &place)
+      : moment1s_(context, kMoment1, "moment1", place),
+        moment2s_(context, kMoment2, "moment2", place) {}
+
+  void check_count(int64_t expected) const {
+    moment1s_.check_count(expected);
+    moment2s_.check_count(expected);
+  }
+
+  // Sets where the moments of a tensor of numel elements are.
+  void find(const radam_operator_inputs &expected, int64_t numel, radam_tensor *tensor) {
+    const int64_t size = expected.storage_size < 0 ? numel : expected.storage_size;
+    if (expected.storage != storage_ || expected.moment_dtype != dtype_ || size != size_) {
+      moment1_ = moment1s_.address(expected.storage, size, expected.moment_dtype);
+      moment2_ = moment2s_.address(expected.storage, size, expected.moment_dtype);
+      storage_ = expected.storage;
+      dtype_ = expected.moment_dtype;
+      size_ = size;
+    }
+    if (expected.offset > size - numel) {
+      throw_invalid_argument("radam_codegen: a parameter has " + count_of(numel, "element") +
+                             ", which is more than its moments have.");
+    }
+    tensor->moment1 = element(moment1_, expected);
+    tensor->moment2 = element(moment2_, expected);
+  }
+
+ private:
+  static void *element(void *begin, const radam_operator_inputs &expected) {
+    const int64_t width = expected.moment_dtype == RADAM_CUDA_FLOAT64 ? 8 : 4;
+    return begin == nullptr ? nullptr : static_cast<char *>(begin) + expected.offset * width;
+  }
+
+  const Input moment1s_;
+  const Input moment2s_;
+  // The storage that was looked at last.
+  int64_t storage_ = -1;
+  int64_t size_ = -1;
+  int32_t dtype_ = -1;
+  void *moment1_ = nullptr;
+  void *moment2_ = nullptr;
+};
+
 // Where the tensors of a step are, in the group's order.
 inline void read_tensors(const CustomOpKernelContext &context, const Group &group,
                          const phi::Place &place, radam_tensor *tensors) {
   const int64_t count = group.tensor_count();
   const Input params(context, kParam, "parameter", place);
   const Input grads(context, kGrad, "gradient", place);
-  const Input moment1s(context, kMoment1, "moment1", place);
-  const Input moment2s(context, kMoment2, "moment2", place);
+  Storage storage(context, place);
   const Input masters(context, kMaster, "master weight", place);
   params.check_count(count);
   grads.check_count(count);
-  moment1s.check_count(count);
-  moment2s.check_count(count);
+  storage.check_count(group.storage_count());
   if (group.master_count() > 0 || !masters.absent()) {
     masters.check_count(group.master_count());
   }
@@ -200,8 +244,7 @@ inline void read_tensors(const CustomOpKernelContext &context, const Group &grou
     tensor.numel = numel;
     tensor.param = params.address(i, numel, expected.param_dtype);
     tensor.grad = grads.address(i, numel, expected.grad_dtype);
-    tensor.moment1 = moment1s.address(i, numel, expected.moment_dtype);
-    tensor.moment2 = moment2s.address(i, numel, expected.moment_dtype);
+    storage.find(expected, numel, &tensor);
     tensor.master = expected.master != 0
                         ? masters.address(master++, numel, RADAM_CUDA_FLOAT32)
                         : nullptr;

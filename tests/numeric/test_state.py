@@ -8,6 +8,7 @@ from support.static_programs import FedProgram, Tensor, random_gradients
 from support.twin import Twin, expected_tensor, initial_values
 
 import radam_codegen as rc
+from radam_codegen.config import STATE_LAYOUTS
 from radam_codegen.ir.plan import GroupPlan
 
 pytestmark = pytest.mark.usefixtures("static_mode")
@@ -26,8 +27,12 @@ def test_at_most_eight_bytes_per_element_of_a_megabyte() -> None:
     assert sum(value.nbytes for value in state.values()) <= 8.1 * 512 * 512
 
 
-def test_the_state_is_two_moments_and_step_counts() -> None:
+@pytest.mark.parametrize("layout", STATE_LAYOUTS)
+def test_the_state_is_two_moments_and_step_counts(
+    monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
     tensors = [Tensor("w", (3, 5)), Tensor("b", (5,), "float64"), Tensor("s", ())]
+    monkeypatch.setenv("RADAM_CODEGEN_STATE_LAYOUT", layout)
     program = FedProgram(tensors, lambda params: rc.RAdam(0.01))
     values = initial_values(tensors)
     program.start(values)
@@ -36,16 +41,23 @@ def test_the_state_is_two_moments_and_step_counts() -> None:
         program.step(grads)
         twin.step(grads, 0.01)
     state = program.optimizer_state()
-    rates = {name for name in state if name.startswith("learning_rate")}
-    assert set(state) - rates == {
-        *(f"{name}_moment{which}_0" for name in ("w", "b", "s") for which in (1, 2)),
-        "radam_step_0",
-    }
+    variables = [name for name in state if not name.startswith("learning_rate")]
+    if layout == "flat":  # a pair of tensors per type
+        assert sorted(name[: len("radam_moment1")] for name in variables) == [
+            *("radam_moment1", "radam_moment1", "radam_moment2", "radam_moment2"),
+            "radam_step_0",
+        ]
+    else:
+        assert set(variables) == {
+            *(f"{name}_moment{which}_0" for name in ("w", "b", "s") for which in (1, 2)),
+            "radam_step_0",
+        }
+    assert program.optimizer.plan.layout == layout
     assert state["radam_step_0"].dtype == np.int64
     np.testing.assert_array_equal(state["radam_step_0"], [7, 7, 7])
     for tensor, reference in zip(tensors, twin.states):
         for which, moment in ((1, reference.moment1), (2, reference.moment2)):
-            actual = state[f"{tensor.name}_moment{which}_0"]
+            actual = program.read(f"{tensor.name}_moment{which}_0")
             assert actual.dtype == tensor.dtype
             assert actual.shape == tensor.shape
             np.testing.assert_allclose(actual, moment, rtol=2e-6, atol=1e-7)

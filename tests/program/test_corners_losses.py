@@ -8,9 +8,10 @@ import numpy as np
 import paddle
 import pytest
 from support.small_programs import SmallProgram, parameter
-from support.static_programs import program_text
+from support.static_programs import persistable_names, program_text
 
 import radam_codegen as rc
+from radam_codegen.config import STATE_LAYOUTS
 
 pytestmark = pytest.mark.usefixtures("static_mode")
 
@@ -80,14 +81,15 @@ def dynamic(which: str, turns: list[int]) -> list[dict[str, Any]]:
         paddle.enable_static()
 
 
-def test_several_updates_share_the_state() -> None:
+@pytest.mark.parametrize("layout", STATE_LAYOUTS)
+def test_several_updates_share_the_state(monkeypatch: pytest.MonkeyPatch, layout: str) -> None:
+    monkeypatch.setenv("RADAM_CODEGEN_STATE_LAYOUT", layout)
     program = SmallProgram(lambda: minimized(rc.RAdam, "overlapping")).start()
     program.run(x=X)
     state = program.read("radam_step_0"), program.read("radam_step_1")
     assert [sorted(counts.tolist()) for counts in state] == [[1, 2], [1]]
-    for name in NAMES:
-        assert program.has(f"{name}_moment1_0")
-        assert not program.has(f"{name}_moment1_1")
+    moments = [name for name in persistable_names(program.main) if "_moment1_" in name]
+    assert len(moments) == (len(NAMES) if layout == "per_parameter" else 2)
 
 
 def test_a_loss_of_updated_parameters() -> None:

@@ -262,7 +262,8 @@ def test_a_program_whose_launch_was_changed(own_names: None, tmp_path: Path) -> 
     for old, new, message in (
         ("[1,1.0,0.0,true,0]", "[1,2.0,0.0,true,0]", "does not belong to"),
         ("[1,1.0,0.0,true,0]", "[1,NaN,0.0,true,0]", r"tensors\[0\]\[1\]: NaN is no finite"),
-        ("[1,1.0,0.0,true,0]", "[9,1.0,0.0,true,0]", "does not belong to"),
+        ("[1,1.0,0.0,true,0]", "[9,1.0,0.0,true,0]", "must have 9 entries, not 1"),
+        ('"moments":[[3]', '"moments":[[4]', "does not belong to"),
         ('"float32","float32","float32"', '"float64","float64","float64"', "does not belong"),
         ('"version":1', '"version":2', "version: is 2, but must be 1"),
         ('{"version"', '["version"', "not valid JSON"),

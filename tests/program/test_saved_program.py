@@ -54,8 +54,10 @@ def test_reads_what_the_program_was_built_with(
 ) -> None:
     prefix, launches = saved
     assert len(launches) == 2
-    assert read_launches(prefix) == launches
-    assert read_launches(Path(f"{prefix}{SUFFIX}")) == launches
+    read = read_launches(prefix)
+    assert tuple(replace(each, moments=None) for each in read) == launches
+    assert all(each.moments is not None for each in read)
+    assert read_launches(Path(f"{prefix}{SUFFIX}")) == read
 
 
 def test_a_program_without_a_step_is_refused(saved: tuple[Path, object]) -> None:

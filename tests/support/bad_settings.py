@@ -17,5 +17,6 @@ BAD_SETTINGS = {
     "NVCC": "''",
     "RADAM_CODEGEN_COMPILE_TIMEOUT": "soon",
     "RADAM_CODEGEN_LOCK_TIMEOUT": "-1",
+    "RADAM_CODEGEN_STATE_LAYOUT": "rows",
 }
 assert list(BAD_SETTINGS) == [setting.variable for setting in SETTINGS]

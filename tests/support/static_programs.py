@@ -78,8 +78,11 @@ class FedProgram:
         return results
 
     def read(self, name: str) -> Array:
-        """The value of a variable in the scope."""
-        return np.array(self.scope.find_var(name).get_tensor())
+        """The value of a variable in the scope, or of an entry of the optimizer's state."""
+        variable = self.scope.find_var(name)
+        if variable is not None:
+            return np.array(variable.get_tensor())
+        return np.array(self.optimizer.state_dict(scope=self.scope)[name])
 
     def write(self, name: str, value: Array) -> None:
         """Set a variable in the scope."""

@@ -56,6 +56,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "RADAM_CODEGEN_CACHE_SIZE": "512M",
             "RADAM_CODEGEN_COMPILE_TIMEOUT": "1.5",
             "RADAM_CODEGEN_LOCK_TIMEOUT": "20",
+            "RADAM_CODEGEN_STATE_LAYOUT": "per_parameter",
         }
     )
     assert read == Config(
@@ -69,6 +70,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         cache_size=512 * 1024**2,
         compile_timeout=1.5,
         lock_timeout=20.0,
+        state_layout="per_parameter",
     )
     assert set(read.origins) == set(vars(read)) - {"origins"}
     assert set(read.origins.values()) == {"environment"}
@@ -125,6 +127,7 @@ def test_relative_and_home_folders_become_absolute(monkeypatch: pytest.MonkeyPat
         ("RADAM_CODEGEN_COMPILE_TIMEOUT", "1e9"),
         ("RADAM_CODEGEN_LOCK_TIMEOUT", "inf"),
         ("RADAM_CODEGEN_LOCK_TIMEOUT", "ten"),
+        ("RADAM_CODEGEN_STATE_LAYOUT", "Flat"),
         ("NVCC", "nvcc '"),
         ("CC", 'gcc "'),
         ("CC", "'' -O2"),

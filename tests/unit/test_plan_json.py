@@ -90,7 +90,7 @@ BAD_VALUES: list[tuple[tuple[Any, ...], Any, str]] = [
     (("version",), 2, r"^version: is 2, but must be 1"),
     (("version",), 1.0, r"^version: is 1.0"),
     (("version",), True, r"^version: is true"),
-    (("layout",), "flat", r'^layout: "flat" is unknown; known are per_parameter'),
+    (("layout",), "rows", r'^layout: "rows" is unknown; known are flat, per_parameter'),
     (("layout",), None, r"^layout: must be a string, not null"),
     (("groups",), {}, r"^groups: must be an array, not an object"),
     (("groups", 0), 5, r"^groups\[0\]: must be an object, not 5"),

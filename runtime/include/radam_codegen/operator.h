@@ -34,12 +34,15 @@ typedef struct radam_operator_inputs {
     int32_t moment_dtype; /* of both moments */
     int32_t master;       /* not 0: the next entry of Master, a float32 tensor, belongs to this one */
     int32_t weight_decay; /* not 0: its decay coefficient is the value of WeightDecay */
+    int32_t storage;      /* which entry of Moment1, and of Moment2, its moments are in */
+    int64_t offset;       /* elements of that entry before them */
+    int64_t storage_size; /* elements of that entry; -1: as many as the parameter has */
 } radam_operator_inputs;
 
 /* Makes a group known under a key, in place of one that had the key before. The arrays, which have
  * tensor_count entries, are copied; the kernel must stay loaded for as long as the process runs.
  * Returns 1 when the kernel's ABI is not this library's, 2 when a body number is out of range, 3 for
- * a NULL pointer. */
+ * a NULL pointer, 5 for a storage or an offset below 0. */
 int32_t radam_operator_register(int64_t key, const radam_kernel *kernel,
                                 const radam_numbers *numbers,
                                 const radam_tensor_numbers *tensor_numbers,
