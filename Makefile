@@ -13,9 +13,12 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 WORKERS := $(shell nproc 2>/dev/null || echo 2)
 # One thread per worker for Paddle's own kernels, or the workers fight for the cores; a file's tests
-# stay together, since they share what was costly to make. Bytecode is kept, or every worker of every
-# part, and every process that tests start, compiles the sources anew.
-PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+# stay together, since they share what was costly to make. tests/conftest.py says which files come
+# first: how many tests a file has says nothing of how long they take. Bytecode is kept, or every
+# worker of every part, and every process that tests start, compiles the sources anew.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(PY) -m pytest -n $(WORKERS) \
+    --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
 # Where tests lie that build static programs; their mark tells which of them do.
 BOTH_IRS := tests/program tests/numeric
 

@@ -12,6 +12,27 @@ from support.recording_compiler import make_recording_compiler
 
 _TESTS = Path(__file__).resolve().parent
 _BOTH_IRS = (_TESTS / "program", _TESTS / "numeric")
+#: What takes ten seconds and more. It comes first: a worker that had one of these left at the end
+#: would work on it alone.
+_LONG = (
+    "program/test_demo.py",
+    "numeric/test_random_plans_static.py",
+    "program/test_compile_at_startup.py",
+    "program/test_ahead_of_time.py",
+    "cuda/test_emulation_agrees_with_c.py",
+    "cuda/test_instructions.py",
+    "toolchain/test_doctor.py",
+    "reliability/test_training.py",
+    "cuda/test_emulation_finds_faults.py",
+    "reliability/test_failing_calls.py",
+    "golden/test_compiles.py",
+    "golden/test_cuda_rendering.py",
+    "packaging/test_installed.py",
+    "cuda/test_operator.py",
+    "numeric/test_kernel_matches_interpreter.py",
+    "unit/test_passes_preserve.py",
+    "toolchain/test_hostile_commands.py",
+)
 _CACHE = "RADAM_CODEGEN_CACHE_DIR"
 _own_folder = pytest.StashKey[str]()
 
@@ -34,6 +55,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         inside = any(folder in item.path.parents for folder in _BOTH_IRS)
         if inside and item.get_closest_marker("either_ir") is None:
             item.add_marker(pytest.mark.both_irs)
+    ranks = {_TESTS / name: rank for rank, name in enumerate(_LONG)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 @pytest.fixture(scope="session")

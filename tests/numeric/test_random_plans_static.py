@@ -120,7 +120,7 @@ def follow(program: Program) -> None:
 
 
 @settings(
-    max_examples=180,
+    max_examples=110,
     deadline=None,
     derandomize=True,
     print_blob=True,
