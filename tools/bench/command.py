@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,20 @@ def _names(option: str, kind: str, names: Any, text: str) -> Callable[..., Any]:
     metavar="FILE",
     help="Write the report to FILE.",
 )
+@click.option(
+    "--plot",
+    "plot_folder",
+    type=click.Path(file_okay=False, writable=True),
+    metavar="FOLDER",
+    help="Draw the suites into FOLDER, as PNG and SVG.",
+)
+@click.option(
+    "--page",
+    "page_file",
+    type=click.Path(dir_okay=False, writable=True),
+    metavar="FILE",
+    help="Write a page of Markdown; with --plot, it shows the pictures.",
+)
 @click.option("--check", "checks", is_flag=True, help="Compare with what must hold.")
 def bench(
     suites: tuple[str, ...],
@@ -82,6 +97,8 @@ def bench(
     peer_python: str | None,
     added: tuple[str, ...],
     json_file: str | None,
+    plot_folder: str | None,
+    page_file: str | None,
     checks: bool,
 ) -> None:
     """Measure steps: ours, Paddle's own, other frameworks', and what the memory allows.
@@ -96,6 +113,8 @@ def bench(
 
     from radam_codegen.tools.bench.bounds import check, violated
     from radam_codegen.tools.bench.output import write_file
+    from radam_codegen.tools.bench.page import page_text
+    from radam_codegen.tools.bench.plots import write_plots
     from radam_codegen.tools.bench.races import Turns
     from radam_codegen.tools.bench.report import merge, report_from_text
     from radam_codegen.tools.bench.run import Request, run_bench
@@ -122,13 +141,18 @@ def bench(
         threads=threads,
         peer_python=peer_python,
     )
-    progress = Console(stderr=True)
-    with progress.status("Looking at the machine") as status:
-        report = run_bench(request, status.update)
-    for each in reversed(older):
-        report = merge(each, report)
+    reports = older
+    if request.wants_anything or not older:
+        progress = Console(stderr=True)
+        with progress.status("Looking at the machine") as status:
+            reports = [*older, run_bench(request, status.update)]
+    report = reduce(merge, reports)
     if json_file is not None:
         write_file(Path(json_file), report.to_text())
+    pictures = write_plots(report, Path(plot_folder)) if plot_folder is not None else []
+    if page_file is not None:
+        page = Path(page_file)
+        write_file(page, page_text(report, page.absolute().parent, pictures))
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_WIDTH)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -93,16 +94,12 @@ def run_race(
     """
     absent = dict(race.absent)
     with ExitStack() as stack:
-        runners: list[_Runner] = []
-        for entrant in entrants:
-            on_progress(f"preparing {entrant.name}")
-            try:
-                worker = Worker(entrant.python, entrant.environment, race.threads)
-                runner = _Runner(entrant.name, stack.enter_context(worker))
-                runner.prepare(entrant)
-                runners.append(runner)
-            except WorkerError as error:
-                absent[entrant.name] = str(error)
+        # As many at a time as there are CPUs for them.
+        with ThreadPoolExecutor(race.threads) as pool:
+            prepared = pool.map(lambda each: _prepared(each, race, stack, on_progress), entrants)
+            outcomes = dict(zip((each.name for each in entrants), prepared))
+        runners = [each for each in outcomes.values() if isinstance(each, _Runner)]
+        absent.update({name: each for name, each in outcomes.items() if isinstance(each, str)})
         for number in range(turns.rounds):
             on_progress(f"round {number + 1} of {turns.rounds}")
             # Nobody always comes after the same one.
@@ -124,6 +121,20 @@ def run_race(
         absent=absent,
         facts={each.name: each.facts for each in runners if each.facts},
     )
+
+
+def _prepared(
+    entrant: Entrant, race: Race, stack: ExitStack, on_progress: Callable[[str], None]
+) -> _Runner | str:
+    """A contestant that is ready, whose process the stack ends; or why there is none."""
+    on_progress(f"preparing {entrant.name}")
+    try:
+        worker = Worker(entrant.python, entrant.environment, race.threads)
+        runner = _Runner(entrant.name, stack.enter_context(worker))
+        runner.prepare(entrant)
+    except WorkerError as error:
+        return str(error)
+    return runner
 
 
 class _Runner:

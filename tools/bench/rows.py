@@ -167,9 +167,10 @@ def check_grid(findings: Sequence[Finding]) -> Grid:
 def duration(seconds: float) -> str:
     """A time with three significant figures."""
     for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
-        if seconds * factor >= 1.0 or unit == "us":
+        # What is rounded to 1000 of a unit is 1 of the next.
+        if seconds * factor >= 0.9995 or unit == "us":
             value = seconds * factor
-            return f"{value:.0f} {unit}" if value >= 100 else f"{value:#.3g} {unit}"
+            return f"{value:.0f} {unit}" if value >= 99.95 else f"{value:#.3g} {unit}"
     raise AssertionError("the last unit takes everything")
 
 

@@ -56,6 +56,11 @@ class Request:
     threads: int | None = None
     peer_python: str | None = None
 
+    @property
+    def wants_anything(self) -> bool:
+        """Whether there is anything to measure."""
+        return bool(self.suites or self.networks or self.startup or self.memory)
+
 
 def run_bench(request: Request, on_progress: Callable[[str], None] = lambda text: None) -> Report:
     """Measure.
@@ -153,7 +158,11 @@ class _Bench:
 
     def race_suite(self, suite: Suite, variant: Variant) -> list[Race]:
         """Race over a suite: once, or as often as it takes for everybody to fit in."""
-        contestants = self.request.contestants
+        contestants = [
+            each
+            for each in self.request.contestants
+            if each.most_elements is None or suite.elements <= each.most_elements
+        ]
         absent = {
             each.name: f"{each.needs} is not installed"
             for each in contestants
