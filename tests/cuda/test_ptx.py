@@ -26,6 +26,7 @@ from support.cuda_cases import (
 from support.cuda_structures import QUICK
 from support.kernel_runner import run_kernel
 from support.plans import encode, random_arrays
+from support.ptx.operations import compute
 from support.ptx.reader import PtxError
 from support.ptx.step import PtxKernel, run_step
 
@@ -102,6 +103,18 @@ def test_architectures_share_their_ptx() -> None:
     found = {each: without_target(text) for each, text in ptx_in(build_for_all(QUICK[0])).items()}
     assert found[80] == found[90]
     assert found[100] == found[120]
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_comparisons_with_what_is_not_a_number(dtype: str) -> None:
+    one, nan = np.array([1.0, np.nan, 1.0]), np.array([np.nan, np.nan, 1.0])
+    for name in ("eq", "ne", "lt", "le", "gt", "ge"):
+        equal = name in ("eq", "le", "ge")
+        for suffix, with_nan in (("", False), ("u", True)):
+            known = compute(["setp", name + suffix, dtype])
+            assert known is not None
+            assert known[0](one, nan).tolist() == [with_nan, with_nan, equal], name + suffix
+    assert compute(["setp", "gtu", "s32"]) is None
 
 
 def changed_step(pattern: str, by: str, offsets: list[list[int]] | None = None) -> None:

@@ -62,8 +62,9 @@ def compute(parts: list[str]) -> tuple[Function, tuple[str, ...]] | None:
         return None
     integer, real, untyped = dtype[0] in "us", dtype[0] == "f", dtype[0] == "b"
     middle = ".".join(rest[:-1])
-    if name == "setp" and middle in _COMPARISONS:
-        return _COMPARISONS[middle], (dtype, dtype)
+    if name == "setp":
+        function = _comparison(middle, real)
+        return None if function is None else (function, (dtype, dtype))
     if name == "selp" and not middle:
         # The sign of what is not a number is kept: nothing is computed.
         same = dtype if not real else f"b{dtype[1:]}"
@@ -82,6 +83,19 @@ def compute(parts: list[str]) -> tuple[Function, tuple[str, ...]] | None:
     if untyped or dtype == "pred":
         return _bitwise(name, middle, dtype)
     return None
+
+
+def _comparison(name: str, real: bool) -> Function | None:
+    if name in _COMPARISONS and not real:
+        return _COMPARISONS[name]
+    unordered = name.endswith("u")
+    compare = _COMPARISONS.get(name[:-1] if unordered else name)
+    if compare is None or not real:
+        return None
+    # With what is not a number, the one kind is always true, and the other, "ne" too, never.
+    if unordered:
+        return lambda a, b: compare(a, b) | np.isnan(a) | np.isnan(b)
+    return lambda a, b: compare(a, b) & ~np.isnan(a) & ~np.isnan(b)
 
 
 def _rounded(name: str, dtype: str) -> tuple[Function, tuple[str, ...]] | None:
