@@ -21,12 +21,16 @@ if TYPE_CHECKING:
     from radam_codegen.optimizer import RAdam as RAdam
     from radam_codegen.program import prune as prune
     from radam_codegen.program.loading import load_operator as load_operator
+    from radam_codegen.program.lowering.lower import lower as lower
+    from radam_codegen.program.lowering.raise_native import raise_native as raise_native
+    from radam_codegen.program.lowering.report import LoweringReport as LoweringReport
     from radam_codegen.tools.aot.run import aot as aot
     from radam_codegen.tools.inspect.run import inspect as inspect
     from radam_codegen.tools.verify.run import verify as verify
 
 #: Public name: the module that defines it.
 _HOME = {
+    "LoweringReport": "radam_codegen.program.lowering.report",
     "RAdam": "radam_codegen.optimizer",
     "RadamCodegenError": "radam_codegen.errors",
     "UpdatePlan": "radam_codegen.ir.plan",
@@ -34,11 +38,14 @@ _HOME = {
     "include_dir": "radam_codegen._resources",
     "inspect": "radam_codegen.tools.inspect.run",
     "load_operator": "radam_codegen.program.loading",
+    "lower": "radam_codegen.program.lowering.lower",
     "prune": "radam_codegen.program",
+    "raise_native": "radam_codegen.program.lowering.raise_native",
     "verify": "radam_codegen.tools.verify.run",
 }
 
 __all__ = [
+    "LoweringReport",
     "RAdam",
     "RadamCodegenError",
     "UpdatePlan",
@@ -48,7 +55,9 @@ __all__ = [
     "include_dir",
     "inspect",
     "load_operator",
+    "lower",
     "prune",
+    "raise_native",
     "verify",
 ]
 

@@ -26,7 +26,7 @@ from radam_codegen.ir.plan import (
 )
 from radam_codegen.ir.plan_check import check_plan
 
-__all__ = ["PlannedGroup", "is_sparse", "read_plan"]
+__all__ = ["PlannedGroup", "is_sparse", "read_dtype", "read_plan"]
 
 _HALF = (DType.BFLOAT16, DType.FLOAT16)
 #: Types by the names that Paddle has for them: in PIR and dynamic graph, and in legacy.
@@ -117,8 +117,8 @@ def _read_tensor(options: GroupOptions, param: Any, grad: Any, multi_precision: 
         raise UnsupportedError(
             f"parameter {name!r} has the shape {list(shape)}; every extent must be known"
         )
-    param_dtype = _read_dtype(f"parameter {name!r}", param.dtype)
-    grad_dtype = _read_dtype(f"the gradient of parameter {name!r}", grad.dtype)
+    param_dtype = read_dtype(f"parameter {name!r}", param.dtype)
+    grad_dtype = read_dtype(f"the gradient of parameter {name!r}", grad.dtype)
     return TensorPlan(
         name=name,
         shape=shape,
@@ -141,7 +141,16 @@ def is_sparse(grad: Any) -> bool:
     return bool(grad.type == core.VarDesc.VarType.SELECTED_ROWS)
 
 
-def _read_dtype(what: str, dtype: Any) -> DType:
+def read_dtype(what: str, dtype: Any) -> DType:
+    """Return a type of Paddle's, in a program of either IR or in dynamic graph.
+
+    Args:
+        what: has the type, for the message.
+        dtype: the type.
+
+    Raises:
+        UnsupportedError: there is no kernel for it.
+    """
     found = _DTYPES.get(str(dtype).rsplit(".", 1)[-1].lower())
     if found is None:
         raise UnsupportedError(

@@ -1,0 +1,1 @@
+"""The pass by itself: fused steps in the place of native updates, and back."""
