@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from radam_codegen.optimizer import RAdam as RAdam
     from radam_codegen.program import prune as prune
     from radam_codegen.program.loading import load_operator as load_operator
+    from radam_codegen.program.lowering.install import install_pass as install_pass
+    from radam_codegen.program.lowering.install import uninstall_pass as uninstall_pass
     from radam_codegen.program.lowering.lower import lower as lower
     from radam_codegen.program.lowering.raise_native import raise_native as raise_native
     from radam_codegen.program.lowering.report import LoweringReport as LoweringReport
@@ -37,10 +39,12 @@ _HOME = {
     "aot": "radam_codegen.tools.aot.run",
     "include_dir": "radam_codegen._resources",
     "inspect": "radam_codegen.tools.inspect.run",
+    "install_pass": "radam_codegen.program.lowering.install",
     "load_operator": "radam_codegen.program.loading",
     "lower": "radam_codegen.program.lowering.lower",
     "prune": "radam_codegen.program",
     "raise_native": "radam_codegen.program.lowering.raise_native",
+    "uninstall_pass": "radam_codegen.program.lowering.install",
     "verify": "radam_codegen.tools.verify.run",
 }
 
@@ -54,10 +58,12 @@ __all__ = [
     "config",
     "include_dir",
     "inspect",
+    "install_pass",
     "load_operator",
     "lower",
     "prune",
     "raise_native",
+    "uninstall_pass",
     "verify",
 ]
 
