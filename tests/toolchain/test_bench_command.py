@@ -108,3 +108,32 @@ def test_bad_arguments_are_status_2(arguments: list[str], tmp_path: Path) -> Non
     result = CliRunner().invoke(main, ["bench", *given])
     assert result.exit_code == 2, result.output
     assert "Error: " in result.output
+
+
+def test_what_runs_in_fresh_processes() -> None:
+    # One process for all of them: each of them only wants to be the first for its figures' sake.
+    with Worker(sys.executable, {}, 1) as worker:
+        memory = {
+            "module": "paddle_dynamic",
+            "optimizer": "ours",
+            "elements": 5000,
+            "threads": 1,
+            "clip_norm": 1.0,
+            "weight_decay": None,
+        }
+        facts = worker.ask(60, do="measure", module="memory", options=memory)["facts"]
+        assert facts["state"] == 2 * 4 * 5000 + 8
+        facts = worker.ask(60, do="measure", module="startup", options={"optimizer": "ours"})
+        assert sorted(facts["facts"]) == ["import", "import_paddle", "startup"]
+        assert all(seconds >= 0 for seconds in facts["facts"].values())
+        request = {
+            "module": "network",
+            "equipment": None,
+            "options": {"network": "mlp-50x256", "optimizer": "none"},
+            "workload": {"shapes": [], "threads": 1, "clip_norm": None, "weight_decay": None},
+        }
+        prepared = worker.ask(60, do="prepare", **request)
+        assert prepared["facts"] == {"tensors": 100, "elements": 50 * (256 * 256 + 256)}
+        assert prepared["lanes"] == ["step"]
+        assert worker.ask(60, do="turn", what="step", seconds=0.0, most=3)["steps"] == 1
+        assert worker.ask(60, do="turn", what="step", seconds=9.0, most=3)["steps"] == 3

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from radam_codegen.tools.bench.suites import Variant
-from radam_codegen.tools.bench.workers import Worker
+from radam_codegen.tools.bench.workers import Worker, WorkerError
 
 __all__ = ["measure_memory", "measure_startup"]
 
@@ -101,7 +101,11 @@ def measure_memory(
 def _measure(
     module: str, options: dict[str, Any], environment: dict[str, str], threads: int
 ) -> dict[str, float]:
-    with Worker(sys.executable, environment, threads) as worker:
-        answer = worker.ask(_SECONDS, do="measure", module=module, options=options)
+    try:
+        with Worker(sys.executable, environment, threads) as worker:
+            answer = worker.ask(_SECONDS, do="measure", module=module, options=options)
+    except WorkerError as error:
+        what = f"the {module} of {options['optimizer']} RAdam"
+        raise WorkerError(f"{what} could not be measured: {error}") from error
     facts: dict[str, float] = answer["facts"]
     return facts

@@ -80,7 +80,7 @@ class _Worker:
         stepper = self._steppers[what]
         # The first step finds its data out of the caches, and says how long the others will take.
         first = stepper.time_steps(1)[0]
-        count = max(3, min(most, int(seconds / max(first, 1e-7))))
+        count = max(1, min(most, int(seconds / max(first, 1e-7))))
         taken = stepper.time_steps(count)
         _settle()
         return {"seconds": statistics.median(taken), "steps": count}
