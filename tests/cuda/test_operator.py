@@ -21,7 +21,7 @@ from radam_codegen._resources import include_dir, runtime_dir
 from radam_codegen.errors import CompilerNotFoundError
 from radam_codegen.toolchain.cuda import find_cuda_compiler
 from radam_codegen.toolchain.manifest import read_manifest
-from radam_codegen.toolchain.operator import PaddleInstallation
+from radam_codegen.toolchain.operator import PaddleInstallation, operator_text
 
 paddle = pytest.importorskip("paddle")
 pytestmark = pytest.mark.skipif(
@@ -88,30 +88,43 @@ def test_it_links_with_nothing_left_undefined(found: Any) -> None:
     assert {"-DRADAM_CODEGEN_WITH_CUDA", "-Wl,--no-undefined"} <= set(command)
 
 
-def test_paddle_declares_the_stream_as_it_is_called(
+STREAM = """
+static_assert(std::is_same<decltype(&paddle::Tensor::stream),
+                           cudaStream_t (paddle::Tensor::*)() const>::value,
+              "Paddle's stream is CUDA's");
+cudaStream_t by_its_declaration(const paddle::Tensor &tensor) { return tensor.stream(); }
+"""
+
+
+def test_it_compiles_with_the_headers_of_cuda(
     installed: PaddleInstallation, tmp_path: Path
 ) -> None:
-    # With CUDA's headers, as for its own operators.
+    # As Paddle compiles operators for GPUs. Usually it is compiled without: see cuda_step.h.
     (nvcc,) = (path for path in cuda_compiler().programs if path.name == "nvcc")
-    cuda = nvcc.parents[1] / "include"
-    (tmp_path / "stream.cc").write_text(
-        "#include <paddle/phi/api/include/tensor.h>\n"
-        "cudaStream_t ask(const paddle::Tensor &tensor) { return tensor.stream(); }\n"
-    )
+    cuda, source = nvcc.parents[1] / "include", tmp_path / "operator.cc"
+    source.write_text(operator_text() + STREAM, encoding="utf-8")
+    library = tmp_path / "operator.so"
     command_of(
-        *("g++", "-std=c++17", "-c", "-DPADDLE_WITH_CUDA", *headers_of(installed)),
-        *("-isystem", cuda, "-isystem", cuda / "cccl", tmp_path / "stream.cc"),
-        *("-o", tmp_path / "stream.o"),
+        *("g++", "-shared", "-fPIC", "-std=c++17", "-O0", "-fvisibility=hidden"),
+        *("-DPADDLE_WITH_CUDA", "-DRADAM_CODEGEN_WITH_CUDA", "-I", include_dir()),
+        *("-isystem", DEVICE / "paddle_headers", *headers_of(installed)),
+        *("-isystem", cuda, "-isystem", cuda / "cccl", source, "-o", library),
+        *(*installed.libraries, "-ldl", "-pthread", "-Wl,--no-undefined"),
     )
-    names = subprocess.run(
-        ["nm", "--undefined-only", tmp_path / "stream.o"],
-        capture_output=True,
-        text=True,
-        check=True,
+    wanted = subprocess.run(
+        ["nm", "--dynamic", "--undefined-only", library], capture_output=True, text=True, check=True
     ).stdout.split()
     called = (runtime_dir() / "operator" / "cuda_step.h").read_text(encoding="utf-8")
     (name,) = re.findall(r'"(_Z\w+)"', called)
-    assert name in names
+    assert [each for each in wanted if "6stream" in each] == [name]
+    register = (
+        "import sys\n"
+        "from paddle.base.framework import OpProtoHolder\n"
+        "from paddle.utils.cpp_extension import load_op_meta_info_and_register_op as register\n"
+        "register(sys.argv[1])\n"
+        "print(OpProtoHolder.instance().get_op_proto('radam_codegen_step').type)\n"
+    )
+    command_of(sys.executable, "-W", "ignore", "-c", register, library)
 
 
 def test_on_the_cpu_it_is_the_usual_operator(found: Any, libraries: Path) -> None:
