@@ -24,6 +24,7 @@ _COMMANDS = {
     "inspect": ("inspect", "Show a kernel: its plan, its IR, its source, its machine code."),
     "diff": ("inspect", "Show what differs between two kernels, the IR first."),
     "bench": ("bench", "Measure steps against what the memory allows, and against others."),
+    "lower": ("lower", "Replace the native RAdam updates of a saved program by fused steps."),
     "cache": ("cache", "Look at the cache of compiled kernels, check it, or clear it."),
 }
 

@@ -15,7 +15,7 @@ from radam_codegen.errors import PlanError, ProgramError
 from radam_codegen.ir.launch import LaunchSpec
 from radam_codegen.ir.structure_name import structure_from_name
 
-__all__ = ["is_saved_program", "launches_of_document", "read_launches"]
+__all__ = ["is_saved_program", "launches_of_document", "program_file", "read_launches"]
 
 _STEP = "radam_codegen_step"
 _LAUNCH = "launch"
@@ -40,7 +40,7 @@ def read_launches(prefix: Path) -> tuple[LaunchSpec, ...]:
         ProgramError: There is no such file, or it holds no program, or no step of ours.
     """
     try:
-        path = _file_of(prefix)
+        path = program_file(prefix)
         content = path.read_bytes()
     except OSError as error:  # a name that is too long for any file, too
         raise ProgramError(f"{str(prefix)!r} cannot be read: {error.strerror}") from error
@@ -63,7 +63,12 @@ def launches_of_document(document: object, path: Path) -> tuple[LaunchSpec, ...]
     return _launches(list(_pir_texts(document)), path)
 
 
-def _file_of(prefix: Path) -> Path:
+def program_file(prefix: Path) -> Path:
+    """Return the file of a saved program, given what it was saved as, or the file itself.
+
+    Raises:
+        ProgramError: There is none, or there are two.
+    """
     if prefix.is_file():
         return prefix
     there = [each for each in (Path(f"{prefix}{suffix}") for suffix in _SUFFIXES) if each.is_file()]

@@ -1,0 +1,1 @@
+"""``radam-codegen lower``: the pass for programs that were saved."""
