@@ -11,6 +11,7 @@ from paddle.base import framework
 
 from radam_codegen.config import current
 from radam_codegen.errors import ArgumentError, ProgramError
+from radam_codegen.frontend.native.graph import Operator
 from radam_codegen.frontend.native.match import match
 from radam_codegen.frontend.native.plan import plan_group, plans_of
 from radam_codegen.frontend.native.update import Match, Run, Update
@@ -252,6 +253,8 @@ def _replace(main: Any, startup: Any, emitted: Sequence[_Emitted]) -> frozenset[
             for each, moved in zip(here, move_before(block.handle, places)):
                 each.operators = moved
         gone = {op for each in here for op in each.run.removed}
+        if not framework.in_pir_mode():
+            gone |= _constants_of(gone)
         ordered = sorted(gone, key=lambda op: op.position)
         made = {
             flow.name
@@ -265,6 +268,17 @@ def _replace(main: Any, startup: Any, emitted: Sequence[_Emitted]) -> frozenset[
             new = [op for each in here for op in each.operators]
             declare(block.handle, _state_of(here), new)
     return drop_state(main, startup, _state_of(emitted))
+
+
+def _constants_of(gone: set[Operator]) -> set[Operator]:
+    """Constants that only operators read that are removed; in PIR they go with those."""
+    read = {flow for op in gone for flows in op.inputs.values() for flow in flows}
+    return {
+        flow.maker
+        for flow in read
+        if flow.maker is not None and flow.maker.kind == "full" and not flow.kept
+        if gone.issuperset(flow.readers)
+    }
 
 
 def _state_of(emitted: Sequence[_Emitted]) -> set[str]:
