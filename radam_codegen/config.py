@@ -19,11 +19,25 @@ from typing import Any, Callable
 
 from radam_codegen.errors import ConfigError
 
-__all__ = ["MODES", "SETTINGS", "STATE_LAYOUTS", "Config", "Setting", "config", "current", "watch"]
+__all__ = [
+    "MODES",
+    "PROGRAM_KEYS",
+    "SETTINGS",
+    "STATE_LAYOUTS",
+    "Config",
+    "Setting",
+    "config",
+    "current",
+    "watch",
+]
 
 #: ``auto`` finds kernels or compiles them, ``aot-only`` never compiles, ``off`` leaves the update
 #: to Paddle's own operators.
 MODES = ("auto", "aot-only", "off")
+
+#: ``memoised`` prints a PIR program with generated kernels for the Executor's key only when it has
+#: changed, ``text`` at every run, as Paddle does.
+PROGRAM_KEYS = ("memoised", "text")
 
 #: ``flat`` keeps the moments of a group's parameters in one tensor, ``per_parameter`` in one each.
 STATE_LAYOUTS = ("flat", "per_parameter")
@@ -51,6 +65,7 @@ class Config:
         compile_timeout: Seconds after which a compiler is ended.
         lock_timeout: Seconds to wait for another process that builds the same thing.
         state_layout: How programs keep moments: one of :data:`STATE_LAYOUTS`.
+        program_key: How the Executor knows a PIR program: one of :data:`PROGRAM_KEYS`.
         origins: Where each of them came from: ``default``, ``environment`` or ``rc.config``.
     """
 
@@ -65,6 +80,7 @@ class Config:
     compile_timeout: float = 300.0
     lock_timeout: float = 600.0
     state_layout: str = "flat"
+    program_key: str = "memoised"
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -276,6 +292,12 @@ def _state_layout(given: str, value: Any) -> str:
     return value.strip()
 
 
+def _program_key(given: str, value: Any) -> str:
+    if not isinstance(value, str) or value.strip() not in PROGRAM_KEYS:
+        raise ConfigError(f"{given} is no key; set it to one of {', '.join(PROGRAM_KEYS)}.")
+    return value.strip()
+
+
 def _command(given: str, value: Any) -> str:
     if not isinstance(value, str):
         raise ConfigError(f"{given} is not a command; give it as one text, quoted for a shell.")
@@ -317,6 +339,7 @@ SETTINGS = (
         _state_layout,
         lambda: Config.state_layout,
     ),
+    Setting("program_key", "RADAM_CODEGEN_PROGRAM_KEY", _program_key, lambda: Config.program_key),
 )
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from radam_codegen.errors import (
     AbiMismatchError,
@@ -24,12 +24,24 @@ if TYPE_CHECKING:
     from radam_codegen.runtime.cuda_loader import LoadedCudaKernel
     from radam_codegen.runtime.loader import LoadedKernel
 
-__all__ = ["OperatorLibrary"]
+__all__ = ["Fingerprint", "OperatorLibrary"]
 
 _MESSAGE_BYTES = 4096
 
 #: ``radam_cuda_dtype`` of the header, which counts on every device.
 _DTYPES = {DType.FLOAT64: 0, DType.FLOAT32: 1, DType.BFLOAT16: 2, DType.FLOAT16: 3}
+
+
+class Fingerprint(NamedTuple):
+    """What tells a state of a PIR program from all others of the process.
+
+    Attributes:
+        value: 16 bytes.
+        holds_ours: Whether operators of this package are in the program.
+    """
+
+    value: bytes
+    holds_ours: bool
 
 
 @dataclass(frozen=True)
@@ -132,9 +144,9 @@ class OperatorLibrary:
         return bool(status == 0)
 
     def set_python_module(self, path: Path) -> bool:
-        """Have Paddle's Python module tell which tensors Python objects are; it is loaded already.
+        """Have Paddle's Python module tell what tensors and PIR programs are; it is loaded already.
 
-        False when it does not: :attr:`read_tensors` returns -1 then.
+        False when it does not: :attr:`read_tensors` returns -1 then, or :meth:`fingerprint` None.
         """
         status = self.library.radam_operator_set_python_module(str(path).encode())
         return bool(status == 0)
@@ -148,6 +160,25 @@ class OperatorLibrary:
         address = self.ffi.addressof(self.library, "radam_operator_read_tensors")
         number, pointer = ctypes.c_int64, ctypes.c_void_p
         return ctypes.PYFUNCTYPE(number, pointer, pointer, number, pointer, pointer)(
+            int(self.ffi.cast("intptr_t", address))
+        )
+
+    def fingerprint(self, block: int) -> Fingerprint | None:
+        """Return the fingerprint of a PIR program as it is now; None: it cannot be read here.
+
+        Args:
+            block: The address of its global ``pir::Block``.
+        """
+        value = ctypes.create_string_buffer(16)
+        status = self._fingerprint(block, value)
+        return None if status < 0 else Fingerprint(value.raw, status == 1)
+
+    @cached_property
+    def _fingerprint(self) -> Any:
+        # As above, nobody changes a program while it is read.
+        address = self.ffi.addressof(self.library, "radam_operator_fingerprint")
+        pointer = ctypes.c_void_p
+        return ctypes.PYFUNCTYPE(ctypes.c_int32, pointer, pointer)(
             int(self.ffi.cast("intptr_t", address))
         )
 

@@ -4,6 +4,8 @@ One attribute of one class is replaced, once per process. What the hook does bey
 
 - a run with optimize ops in its fetch list, or with ``use_prune=True``, runs a pruned copy of the
   program, in both IRs (:mod:`~radam_codegen.program.pruning`);
+- a PIR program with our operators is printed for the Executor's key only when it has changed
+  (:mod:`~radam_codegen.program.program_key`);
 - a program with several learning-rate schedulers gets each of them written before the run;
 - when a run fails because our operator could not be built, or finds no state, our own error comes
   out.
@@ -25,9 +27,11 @@ from typing import Any, NamedTuple
 import paddle
 from paddle.static import CompiledProgram, Executor
 
+from radam_codegen.config import Config, watch
 from radam_codegen.errors import OperatorError, ProgramError, RadamCodegenError
 from radam_codegen.program.fetches import Fetches, has_optimize_op, split_fetch_list
 from radam_codegen.program.operator import STEP_OP, check_operators, take_failure
+from radam_codegen.program.program_key import known_texts, use_known_texts
 from radam_codegen.program.pruning import feed_names_of, prune_cache
 from radam_codegen.program.schedulers import (
     SchedulerSet,
@@ -55,6 +59,7 @@ def install_executor_hook() -> None:
     """
     with _install_lock:
         if not is_executor_hook_installed():
+            watch(_follow_settings)
             Executor.run = _hooked(Executor.run)
 
 
@@ -66,6 +71,10 @@ def is_executor_hook_installed() -> bool:
             return True
         function = getattr(function, "__wrapped__", None)
     return False
+
+
+def _follow_settings(settings: Config) -> None:
+    known_texts.enabled = settings.program_key == "memoised"
 
 
 class _Run(NamedTuple):
@@ -94,6 +103,8 @@ def _hooked(original: Callable[..., Any]) -> Callable[..., Any]:
         program = args[0] if args else kwargs.get("program")
         if program is None:
             program = paddle.static.default_main_program()
+        if isinstance(program, paddle.pir.Program):
+            use_known_texts(self)
         try:
             if use_prune or has_optimize_op(fetch_list):
                 return _run_pruned(original, self, program, _Run(*args, **kwargs))

@@ -22,6 +22,7 @@ __all__ = [
     "check_operators",
     "ensure_operator",
     "is_registered",
+    "registered_library",
     "take_failure",
 ]
 
@@ -69,6 +70,11 @@ def ensure_operator(build: Builder) -> OperatorLibrary:
 def is_registered() -> bool:
     """Whether Paddle knows the operators in this process."""
     return _library is not None
+
+
+def registered_library() -> OperatorLibrary | None:
+    """Return the operator library of this process, if Paddle knows its operators."""
+    return _library
 
 
 def check_operators(program: Any) -> None:

@@ -18,6 +18,7 @@ from paddle.static import Executor
 from radam_codegen.errors import ArgumentError, ArgumentTypeError, ProgramError
 from radam_codegen.program.fetches import Fetches, split_fetch_list
 from radam_codegen.program.operator import check_operators
+from radam_codegen.program.program_key import state_of_program
 from radam_codegen.program.prune_legacy import prune_legacy_program, underlying_program
 from radam_codegen.program.prune_pir import feedable_names, prune_pir_program
 from radam_codegen.program.schedulers import (
@@ -268,8 +269,7 @@ def _version(program: Any) -> object:
     """Return something that changes when the program, or who sets its learning rate, does."""
     if isinstance(program, paddle.pir.Program):
         schedulers = program_schedulers(program) or getattr(program, "lr_scheduler", None)
-        block = program.global_block()
-        return program.num_ops(), None if block.empty() else block.back().id(), schedulers
+        return state_of_program(program), schedulers
     inner = underlying_program(program)
     schedulers = program_schedulers(inner) or getattr(inner, "lr_scheduler", None)
     return inner.desc.cached_hash_str(), schedulers

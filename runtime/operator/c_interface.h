@@ -2,6 +2,8 @@
 #ifndef RADAM_CODEGEN_OPERATOR_C_INTERFACE_H
 #define RADAM_CODEGEN_OPERATOR_C_INTERFACE_H
 
+#include <dlfcn.h>
+
 #include <algorithm>
 #include <cstring>
 #include <memory>
@@ -13,6 +15,7 @@
 #include "cpu_group.h"
 #include "cuda_group.h"
 #include "object_tensors.h"
+#include "program_fingerprint.h"
 #include "registry.h"
 #include "threads.h"
 
@@ -148,7 +151,22 @@ int32_t radam_operator_run(int64_t key, const radam_tensor *tensors, int64_t cou
 }
 
 int32_t radam_operator_set_python_module(const char *path) {
-  return radam_codegen::use_python_module(path);
+  // The handle is kept, as in use_openmp.
+  void *module = dlopen(path, RTLD_LAZY | RTLD_NOLOAD);
+  if (module == nullptr) {
+    return 1;
+  }
+  const bool objects = radam_codegen::read_objects_with(module);
+  const bool programs = radam_codegen::read_programs_with(module);
+  return objects && programs ? 0 : 2;
+}
+
+int32_t radam_operator_fingerprint(const void *block, uint64_t *fingerprint) {
+  try {
+    return radam_codegen::fingerprint(static_cast<const pir::Block *>(block), fingerprint);
+  } catch (const std::bad_alloc &) {
+    return -1;
+  }
 }
 
 int64_t radam_operator_read_tensors(const radam_objects *objects, void *const *grads, int64_t count,

@@ -23,16 +23,11 @@ using TensorOfObject = paddle::Tensor &(*)(void *object, ssize_t position);
 constexpr char kTensorOfObject[] = "_ZN6paddle6pybind16CastPyArg2TensorEP7_objectl";
 inline std::atomic<TensorOfObject> g_tensor_of_object{nullptr};
 
-// Takes it from a module at a path; returns what radam_operator_set_python_module does.
-inline int32_t use_python_module(const char *path) {
-  // The handle is kept, as in use_openmp.
-  void *handle = dlopen(path, RTLD_LAZY | RTLD_NOLOAD);
-  if (handle == nullptr) {
-    return 1;
-  }
-  const auto found = reinterpret_cast<TensorOfObject>(dlsym(handle, kTensorOfObject));
+// Takes it from the module; false when it is missing.
+inline bool read_objects_with(void *module) {
+  const auto found = reinterpret_cast<TensorOfObject>(dlsym(module, kTensorOfObject));
   g_tensor_of_object.store(found, std::memory_order_release);
-  return found == nullptr ? 2 : 0;
+  return found != nullptr;
 }
 
 // The dense tensor in a Python object; nullptr where there is something else in it, or nothing.

@@ -57,6 +57,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "RADAM_CODEGEN_COMPILE_TIMEOUT": "1.5",
             "RADAM_CODEGEN_LOCK_TIMEOUT": "20",
             "RADAM_CODEGEN_STATE_LAYOUT": "per_parameter",
+            "RADAM_CODEGEN_PROGRAM_KEY": "text",
         }
     )
     assert read == Config(
@@ -71,6 +72,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         compile_timeout=1.5,
         lock_timeout=20.0,
         state_layout="per_parameter",
+        program_key="text",
     )
     assert set(read.origins) == set(vars(read)) - {"origins"}
     assert set(read.origins.values()) == {"environment"}
@@ -128,6 +130,7 @@ def test_relative_and_home_folders_become_absolute(monkeypatch: pytest.MonkeyPat
         ("RADAM_CODEGEN_LOCK_TIMEOUT", "inf"),
         ("RADAM_CODEGEN_LOCK_TIMEOUT", "ten"),
         ("RADAM_CODEGEN_STATE_LAYOUT", "Flat"),
+        ("RADAM_CODEGEN_PROGRAM_KEY", "hash"),
         ("NVCC", "nvcc '"),
         ("CC", 'gcc "'),
         ("CC", "'' -O2"),

@@ -85,9 +85,9 @@ int32_t radam_operator_set_openmp(const char *path);
 int32_t radam_operator_run(int64_t key, const radam_tensor *tensors, int64_t count, int64_t *step,
                            double lr, int32_t found_inf, char *message, int64_t message_size);
 
-/* Takes the means to read tensors of dynamic graph from Paddle's Python module at the path, which
- * must be loaded already. Returns 1 when it is not loaded, 2 when it lacks an entry point; there are
- * no such means then. */
+/* Takes the means to read tensors of dynamic graph, and PIR programs, from Paddle's Python module at
+ * the path, which must be loaded already. Returns 1 when it is not loaded, 2 when it lacks an entry
+ * point; there are no means to do the one or the other then. */
 int32_t radam_operator_set_python_module(const char *path);
 
 /* The Python objects of one row: tensors of dynamic graph. */
@@ -117,6 +117,14 @@ typedef enum radam_role {
  * nobody changes the tensors. */
 int64_t radam_operator_read_tensors(const radam_objects *objects, void *const *grads, int64_t count,
                                     radam_tensor *tensors, int32_t *dtypes);
+
+/* Writes 128 bits (two numbers) that tell the present state of a PIR program from all other programs
+ * and all other states of it: what is in it and in which order, in the blocks of its operators too.
+ * block: the address of its global pir::Block. Returns 1 when operators of this library are in it, 0
+ * when not, or -1 when there are no means to read it.
+ *
+ * The caller holds Python's lock, and nobody changes the program meanwhile. */
+int32_t radam_operator_fingerprint(const void *block, uint64_t *fingerprint);
 
 /* cffi: end */
 
