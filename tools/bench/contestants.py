@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from radam_codegen.tools.bench.suites import Suite, Variant
+from radam_codegen.tools.bench.suites import Suite
 
 __all__ = [
     "CONTESTANTS",
@@ -59,8 +59,8 @@ class Contestant:
         """Whether this is neither ours nor Paddle's."""
         return self.needs != "paddle"
 
-    def bytes_for(self, suite: Suite, variant: Variant) -> int:
-        """Memory of its process at most, bytes."""
+    def bytes_for(self, suite: Suite) -> int:
+        """Memory of its process over a suite at most, bytes."""
         per_element = self.state_bytes + self.temporary_bytes
         return _PROCESS_BYTES + per_element * suite.elements
 

@@ -169,9 +169,7 @@ class _Bench:
             if each.needs not in self.installed
         }
         sizes = {
-            each.name: each.bytes_for(suite, variant)
-            for each in contestants
-            if each.name not in absent
+            each.name: each.bytes_for(suite) for each in contestants if each.name not in absent
         }
         names = packed(sizes, int(available_bytes() * _MEMORY_PART), _ALWAYS)
         races = [self._race(suite, variant, [CONTESTANTS[name] for name in each]) for each in names]

@@ -49,9 +49,6 @@ class _TorchSteps(Contestant):
             optimizer.step()
 
         self._step: Callable[[], None] = torch.compile(step) if kind == "radam-compiled" else step
-        # The rectified step, which all later ones are, is compiled by itself.
-        for _ in range(8 if kind == "radam-compiled" else 0):
-            self._step()
 
     def step(self) -> None:
         self._step()
