@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from support.cuda_build import need_tools
 from support.nvcc import cuda_compiler, cuda_source
 
 import radam_codegen as rc
@@ -263,6 +265,30 @@ def test_it_can_be_inspected(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert kernel.entry is not None
     assert (kernel.entry.cpu, kernel.entry.fault) == ("sm_75", None)
     assert "release" in kernel.entry.compiler
+
+
+def test_its_machine_code_can_be_inspected(bundle: Path) -> None:
+    need_tools()
+    (kernel,) = rc.inspect(entry(bundle), assembly=True).kernels
+    assert kernel.assembly is not None
+    assert kernel.assembly.origin == "From the library, by cuobjdump, for sm_75."
+    main, rest = kernel.assembly.loops
+    assert (main.is_main, main.counts.elements, rest.is_main, rest.counts.elements) == (
+        *(True, 4),
+        *(False, 1),
+    )
+    counts = main.counts
+    assert (counts.loads, counts.stores, counts.bytes_per_element) == (4, 3, 28)
+    # Two of them update an average each, one the parameter; the others are of roots and quotients.
+    assert (counts.fma, counts.sqrt, counts.div) == (4 * 11, 4, 4)
+    assert (counts.spill_loads, counts.spill_stores) == (0, 0)
+    assert "LDG.E.128" in {each.mnemonic.rpartition(" ")[2][:9] for each in main.instructions}
+    # What is no library of kernels cannot be read; the source still can.
+    (entry(bundle) / "kernel.so").write_bytes(b"nothing")
+    (kernel,) = rc.inspect(entry(bundle), assembly=True).kernels
+    assert kernel.assembly is not None
+    assert re.match(r"PTX for sm_\d+ .*, as cuobjdump cannot read", kernel.assembly.origin)
+    assert len(kernel.assembly.loops) == 2
 
 
 # ---- Standalone ---------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from radam_codegen.toolchain.process import compiler_environment
 from radam_codegen.tools.inspect.listing import Routine, read_assembly, read_objdump
 from radam_codegen.tools.inspect.text import printable
 
-__all__ = ["MachineCode", "machine_code"]
+__all__ = ["MachineCode", "machine_code", "run_quietly"]
 
 _X86_64 = ("x86_64", "AMD64")
 #: What the header of a library for x86-64 begins with, and the place of the machine in it.
@@ -121,7 +121,9 @@ def _is_for_x86(library: Path) -> bool:
 
 def _disassemble(objdump: str, library: Path, *options: str) -> str:
     command = [objdump, "-d", "-w", "--no-show-raw-insn", *options, str(library)]
-    return _run(command, library.parent, _DISASSEMBLE_SECONDS, "objdump cannot read the library")
+    return run_quietly(
+        command, library.parent, _DISASSEMBLE_SECONDS, "objdump cannot read the library"
+    )
 
 
 def _compile(folder: Path, text: str, cpu: str, config: Config, output: Sequence[str]) -> str:
@@ -136,11 +138,22 @@ def _compile(folder: Path, text: str, cpu: str, config: Config, output: Sequence
     if "-S" in output:
         flags = [flag for flag in flags if not flag.startswith("-Wl,")]
     command = [*compiler.command, *flags, "-g1", "-I", str(include_dir()), "kernel.c", *output]
-    _run(command, folder, config.compile_timeout, "The compiler refuses the source")
+    run_quietly(command, folder, config.compile_timeout, "The compiler refuses the source")
     return compiler.path.name
 
 
-def _run(command: Sequence[str], folder: Path, seconds: float, failure: str) -> str:
+def run_quietly(command: Sequence[str], folder: Path, seconds: float, failure: str) -> str:
+    """Run a tool, and return what it prints.
+
+    Args:
+        command: The tool, with its arguments.
+        folder: Where it runs.
+        seconds: After which it is killed.
+        failure: What an error says has failed.
+
+    Raises:
+        ToolchainError: It failed; the message has its first line with an error.
+    """
     try:
         done = subprocess.run(
             list(command),

@@ -16,6 +16,8 @@ from radam_codegen.passes import structure_stages
 from radam_codegen.toolchain.cpu import NATIVE
 from radam_codegen.tools.inspect.assembly import hot_loops
 from radam_codegen.tools.inspect.entries import Subject
+from radam_codegen.tools.inspect.gpu_code import gpu_code
+from radam_codegen.tools.inspect.gpu_loops import gpu_loops
 from radam_codegen.tools.inspect.machine_code import machine_code
 from radam_codegen.tools.inspect.model import (
     Assembly,
@@ -54,7 +56,8 @@ def inspect(
             the key of a kernel in the cache, or how it begins; or the name of a kernel.
         kernel: Name of the one kernel to look at, or how its key begins; all when None.
         language: ``"c"`` or ``"cuda"``: what to render where the target holds no source.
-        assembly: Whether to read the machine code, for which a source may be compiled.
+        assembly: Whether to read the machine code, for which a source may be compiled. Of CUDA
+            kernels, that of the newest architecture in the library, else the PTX of the source.
         config: The settings; those of the process when None.
 
     Returns:
@@ -150,18 +153,17 @@ def _stages(subject: Subject) -> tuple[tuple[Stage, ...], GroupIR]:
 
 
 def _assembly(subject: Subject, text: str, source: InspectedSource, config: Config) -> Assembly:
-    if subject.language != "c":
-        return Assembly(
-            "Machine code of GPUs is not read here; cuobjdump --dump-sass prints it.", ()
-        )
-    cpu = NATIVE if subject.entry is None else subject.entry.cpu or NATIVE
-    code = machine_code(text, subject.library, cpu, config)
     bodies = [each.name for each in subject.structure.classes]
     places = {
         line.number: (line.phase, line.body)
         for line in source.lines
         if line.phase is not None and line.phase != "scalar" and line.body is not None
     }
+    if subject.language == "cuda":
+        gpu = gpu_code(text, subject.library, config)
+        return Assembly(gpu.origin, gpu_loops(gpu, bodies, places))
+    cpu = NATIVE if subject.entry is None else subject.entry.cpu or NATIVE
+    code = machine_code(text, subject.library, cpu, config)
     loops = hot_loops(code.routines, bodies, places)
     found = {(loop.phase, loop.body) for loop in loops}
     known = bool(loops) and all(body is not None for _, body in found)
