@@ -168,6 +168,28 @@ def test_what_is_to_be_fetched_stays() -> None:
         np.testing.assert_allclose(lowered.read("w"), reference.read("w"), 2e-5, 2e-6)
 
 
+@pytest.mark.parametrize("between", [True, False])
+def test_what_stands_between_two_updates_sees_the_first(between: bool) -> None:
+    def build() -> Any:
+        x = paddle.static.data("x", [3], "float32")
+        w, v = parameter("w"), parameter("v")
+        optimizer = paddle.optimizer.RAdam(0.05, weight_decay=0.1)
+        pairs = {pair[0].name: pair for pair in optimizer.backward(paddle.mean(x * w * v))}
+        optimizer.apply_gradients([pairs["w"]])
+        seen = (w if between else x) * 2.0
+        optimizer.apply_gradients([pairs["v"]])
+        return seen
+
+    lowered, reference = SmallProgram(build), SmallProgram(build).start()
+    assert len(lower(lowered).steps) == 1 + between
+    lowered.start()
+    for x in np.random.default_rng(0).standard_normal((8, 3)).astype("float32"):
+        (one,) = lowered.run(fetch_list=[lowered.result], x=x)
+        (other,) = reference.run(fetch_list=[reference.result], x=x)
+        np.testing.assert_allclose(one, other, 2e-5, 2e-6)
+        np.testing.assert_allclose(lowered.read("v"), reference.read("v"), 2e-5, 2e-6)
+
+
 @pytest.mark.skipif(not IN_PIR, reason="native RAdam cannot be built so in the legacy IR")
 def test_a_clip_of_which_somebody_reads_the_norm_stays() -> None:
     def build(options: dict[str, Any]) -> Any:

@@ -186,7 +186,5 @@ def _written(
     block: Block, storage: str, first: Operator, last: Operator, but: set[Operator] | None = None
 ) -> bool:
     """Whether memory is written between two operators, or by the first one."""
-    if storage in first.writes and first not in (but or ()):
-        return True
-    between = block.between(first.position, last.position)
-    return any(storage in op.writes and op not in (but or ()) for op in between)
+    writers = block.writers(storage, first.position - 1, last.position)
+    return any(op not in (but or ()) for op in writers)

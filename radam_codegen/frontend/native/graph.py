@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 __all__ = ["Block", "Flow", "Graph", "Operator", "nothing"]
@@ -89,9 +90,21 @@ class Block:
     index: int
     operators: Sequence[Operator]
 
-    def between(self, first: int, last: int) -> Iterator[Operator]:
+    def between(self, first: int, last: int) -> Sequence[Operator]:
         """Operators whose position is above ``first`` and below ``last``."""
-        yield from self.operators[first + 1 : last]
+        return self.operators[first + 1 : last]
+
+    def writers(self, storage: str, first: int, last: int) -> Iterator[Operator]:
+        """Those among them that write a memory."""
+        return (op for op in self._writers.get(storage, ()) if first < op.position < last)
+
+    @cached_property
+    def _writers(self) -> dict[str, list[Operator]]:
+        found: dict[str, list[Operator]] = {}
+        for op in self.operators:
+            for storage in op.writes:
+                found.setdefault(storage, []).append(op)
+        return found
 
 
 @dataclass(eq=False)

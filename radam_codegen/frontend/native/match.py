@@ -15,7 +15,7 @@ from radam_codegen.frontend.native.chains import read_gradient, read_rate
 from radam_codegen.frontend.native.graph import Block, Flow, Operator
 from radam_codegen.frontend.native.norms import GlobalNorms
 from radam_codegen.frontend.native.numbers import as_written
-from radam_codegen.frontend.native.order import can_join, safe_alone
+from radam_codegen.frontend.native.order import safe_alone, split
 from radam_codegen.frontend.native.read_legacy import read_legacy
 from radam_codegen.frontend.native.read_pir import read_pir
 from radam_codegen.frontend.native.update import ACCUMULATORS, Left, Match, Run, Update
@@ -157,7 +157,7 @@ def _runs(block: Block, owners: Mapping[Operator, int]) -> list[Run]:
         runs = [
             run
             for group in _groups(found, owners)
-            for run in _split(group, owners[group[0].operator])
+            for run in split(group, owners[group[0].operator])
         ]
         if not _torn(runs, norms):
             return sorted(runs, key=lambda run: run.last.position)
@@ -235,18 +235,6 @@ def _groups(updates: list[Update], owners: Mapping[Operator, int]) -> Iterable[l
             kind = kinds[0]
         groups.setdefault((numbers(update), kind), []).append(update)
     return groups.values()
-
-
-def _split(updates: list[Update], owner: int) -> Iterator[Run]:
-    """Cut a group where an operator in between forbids to do the earlier updates later."""
-    run: list[Update] = []
-    for update in updates:
-        if run and not can_join(run, update):
-            yield Run(tuple(run), owner)
-            run = []
-        run.append(update)
-    if run:
-        yield Run(tuple(run), owner)
 
 
 def _torn(runs: list[Run], norms: GlobalNorms) -> bool:

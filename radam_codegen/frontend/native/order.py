@@ -7,53 +7,67 @@ stands in between, and is not part of it all, must not notice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from radam_codegen.frontend.native.graph import Operator
-from radam_codegen.frontend.native.update import Update
+from radam_codegen.frontend.native.update import Run, Update
 
-__all__ = ["can_join", "safe_alone"]
+__all__ = ["safe_alone", "split"]
 
 
 def safe_alone(update: Update) -> bool:
     """Whether an update can read what it takes in where it stands itself."""
-    return _can_move([update], update.operator)
-
-
-def can_join(run: Sequence[Update], update: Update) -> bool:
-    """Whether a run of updates may be done where another one stands that follows them."""
-    own = update.own
-    if any(own & each.own for each in run):
-        return False  # one after the other
-    return _can_move([*run, update], update.operator)
-
-
-def _can_move(updates: Sequence[Update], last: Operator) -> bool:
-    gone = {op for update in updates for op in (update.operator, *update.absorbed)}
-    block = updates[0].block
+    gone = {update.operator, *update.absorbed}
+    last = update.operator.position
+    first = min(op.position for op in gone)
+    made = update.grad.maker
+    since = {
+        update.grad.storage: -1 if made is None else made.position,
+        update.param.storage: first,
+        update.learning_rate.storage: first,
+    }
     return all(
-        _undisturbed(update, op)
-        for update in updates
-        for op in block.between(_first(update), last.position)
-        if op not in gone
+        op in gone
+        for storage, begin in since.items()
+        for op in update.block.writers(storage, begin, last)
     )
 
 
-def _first(update: Update) -> int:
-    """Where the first of what is to be read was read."""
-    made = -1 if update.grad.maker is None else update.grad.maker.position
-    return min([update.operator.position, made, *(op.position for op in update.absorbed)])
+def split(updates: Sequence[Update], owner: int) -> Iterator[Run]:
+    """Cut a group into runs of updates that can be done at once, as few as can be.
+
+    Args:
+        updates: in the order of the program, each of which is safe alone.
+        owner: whose state they have.
+    """
+    run: list[Update] = []
+    read: set[str] = set()
+    own: set[str] = set()
+    for update in updates:
+        if run and not _can_join(run[-1].operator, update, read, own):
+            yield Run(tuple(run), owner)
+            run, read, own = [], set(), set()
+        run.append(update)
+        read |= {update.grad.storage, update.learning_rate.storage}
+        own |= update.own
+    if run:
+        yield Run(tuple(run), owner)
 
 
-def _undisturbed(update: Update, op: Operator) -> bool:
-    first = min([update.operator.position, *(each.position for each in update.absorbed)])
-    made = update.grad.maker
-    if update.grad.storage in op.writes and (made is None or op.position > made.position):
-        return False
-    if op.position < first:
-        return True
-    if {update.param.storage, update.learning_rate.storage} & op.writes:
-        return False
-    if op.position < update.operator.position:
-        return True
-    return not update.own & (op.reads | op.writes)
+def _can_join(last: Operator, update: Update, read: set[str], own: set[str]) -> bool:
+    """Whether what is done at one update may be done at the next one of the group instead.
+
+    Args:
+        last: the former.
+        update: the latter.
+        read: gradients and learning rates of all that is done there.
+        own: parameters and state of that.
+    """
+    if not own.isdisjoint(update.own):
+        return False  # one after the other
+    for op in update.block.between(last.position, update.operator.position):
+        if op in update.absorbed:
+            continue
+        if not (read.isdisjoint(op.writes) and own.isdisjoint(op.writes | op.reads)):
+            return False
+    return True

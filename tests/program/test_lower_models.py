@@ -1,0 +1,57 @@
+"""Lowering of programs of a size that people train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import paddle
+import pytest
+from support.static_programs import IN_PIR
+
+import radam_codegen as rc
+
+pytestmark = pytest.mark.usefixtures("static_mode")
+
+
+def resnet() -> Any:
+    x = paddle.static.data("x", [1, 3, 64, 64], "float32")
+    return paddle.vision.models.resnet50()(x)
+
+
+def bert() -> Any:
+    """The encoder of BERT-base."""
+    x = paddle.static.data("x", [1, 16, 768], "float32")
+    layer = paddle.nn.TransformerEncoderLayer(768, 12, 3072, activation="gelu")
+    return paddle.nn.TransformerEncoder(layer, 12)(x)
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters", "elements"),
+    [
+        (resnet, 161, 25_557_032),
+        pytest.param(
+            bert,
+            192,
+            85_054_464,
+            marks=pytest.mark.skipif(
+                not IN_PIR, reason="Paddle's attention cannot be built in the legacy IR"
+            ),
+        ),
+    ],
+)
+def test_every_update_is_fused(model: Callable[[], Any], parameters: int, elements: int) -> None:
+    clips = paddle.nn.ClipGradByGlobalNorm if IN_PIR else paddle.nn.ClipGradByNorm
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
+        loss = paddle.mean(model() ** 2)
+        paddle.optimizer.RAdam(1e-4, weight_decay=0.01, grad_clip=clips(1.0)).minimize(loss)
+    report = rc.lower(main, startup, scope=paddle.static.Scope())
+    assert len(report.steps) == 1
+    assert report.matched == parameters
+    assert not report.left
+    assert not report.steps[0].notes
+    assert report.state.before == 5 * 4 * elements
+    assert report.state.after == 2 * 4 * elements + 8 * parameters
+    assert report.traffic.before == (13 + 5 + 3) * 4 * elements
+    assert report.traffic.after == 8 * 4 * elements
