@@ -17,7 +17,7 @@ BAD_SETTINGS = {
     "NVCC": "''",
     "RADAM_CODEGEN_COMPILE_TIMEOUT": "soon",
     "RADAM_CODEGEN_LOCK_TIMEOUT": "-1",
-    "RADAM_CODEGEN_PROGRAM_KEY": "hash",
     "RADAM_CODEGEN_STATE_LAYOUT": "rows",
+    "RADAM_CODEGEN_PROGRAM_KEY": "hash",
 }
 assert list(BAD_SETTINGS) == [setting.variable for setting in SETTINGS]
