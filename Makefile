@@ -33,7 +33,7 @@ help:
 	@echo "make test     every check: ruff, mypy, and the tests, in both static IRs of Paddle"
 	@echo "make lint | types | test-unit | test-pir | test-legacy     one part of make test"
 	@echo "make test-cuda-all   compile CUDA kernels of every structure and run what nvcc makes of them;"
-	@echo "              make test does so with a few (half an hour; needs nvcc and cuobjdump)"
+	@echo "              make test does so with a few (40 minutes of a CPU; needs nvcc and cuobjdump)"
 	@echo "make format   let ruff put the code in order"
 	@echo "make clean    remove the virtual environment and everything that was built"
 
@@ -68,10 +68,11 @@ test-pir: $(VENV)/.installed-dev
 test-legacy: $(VENV)/.installed-dev
 	FLAGS_enable_pir_api=0 $(PYTEST) -m both_irs $(BOTH_IRS)
 
-# Not by file: both are long.
+# Not by file: two of them are long.
 test-cuda-all: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist load $(PYTEST_ARGS) \
-	    --every-structure tests/cuda/test_instructions.py tests/cuda/test_ptx.py
+	    --every-structure tests/cuda/test_instructions.py tests/cuda/test_ptx.py \
+	    tests/cuda/test_emulation_agrees_with_c.py
 
 format: $(VENV)/.installed-dev
 	$(PY) -m ruff check --fix .
