@@ -28,8 +28,9 @@ class _TorchSteps(Contestant):
         torch.set_num_threads(workload.threads)
         parameters = []
         for index in range(len(workload.shapes)):
-            parameter = torch.nn.Parameter(torch.from_numpy(workload.parameter(index)))
-            parameter.grad = torch.from_numpy(workload.gradient(index))
+            # Copies: in torch's own memory, whose pages are smaller than those of NumPy.
+            parameter = torch.nn.Parameter(torch.from_numpy(workload.parameter(index)).clone())
+            parameter.grad = torch.from_numpy(workload.gradient(index)).clone()
             parameters.append(parameter)
         numbers = {
             "lr": workload.learning_rate,
