@@ -2,6 +2,7 @@
 #ifndef RADAM_CODEGEN_OPERATOR_CPU_GROUP_H
 #define RADAM_CODEGEN_OPERATOR_CPU_GROUP_H
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <mutex>
@@ -34,11 +35,16 @@ class CpuGroup final : public Group {
            const radam_tensor_numbers *tensor_numbers, const radam_operator_inputs *inputs,
            int64_t tensor_count)
       : Group(numbers, tensor_numbers, inputs, tensor_count), kernel_(kernel) {}
+  ~CpuGroup() override { delete kept_.load(std::memory_order_acquire); }
 
   CpuGroup *cpu() override { return this; }
 
   // A workspace that nobody else uses. Several executors may run one group at a time.
   std::unique_ptr<Workspace> take_workspace() {
+    // One executor, as there is as a rule, takes no lock.
+    if (Workspace *kept = kept_.exchange(nullptr, std::memory_order_acquire)) {
+      return std::unique_ptr<Workspace>(kept);
+    }
     {
       std::lock_guard<std::mutex> lock(mutex_);
       if (!free_.empty()) {
@@ -56,6 +62,12 @@ class CpuGroup final : public Group {
   }
 
   void give_back(std::unique_ptr<Workspace> workspace) {
+    Workspace *none = nullptr;
+    if (kept_.compare_exchange_strong(none, workspace.get(), std::memory_order_release,
+                                      std::memory_order_relaxed)) {
+      (void)workspace.release();  // it is kept
+      return;
+    }
     std::lock_guard<std::mutex> lock(mutex_);
     free_.push_back(std::move(workspace));
   }
@@ -121,6 +133,7 @@ class CpuGroup final : public Group {
   }
 
   const radam_kernel *kernel_;
+  std::atomic<Workspace *> kept_{nullptr};
   std::mutex mutex_;
   std::vector<std::unique_ptr<Workspace>> free_;
 };

@@ -23,19 +23,41 @@ inline std::unordered_map<int64_t, std::shared_ptr<Group>> &groups() {
   return *map;
 }
 
+// Another one whenever a group was made known or forgotten.
+inline std::atomic<uint64_t> g_groups_version{1};
+
+// What a thread found last, good as long as the version is that of the groups.
+struct FoundGroup {
+  int64_t key = 0;
+  uint64_t version = 0;
+  std::shared_ptr<Group> group;
+};
+
+// Threads that run the same programs over and over take no lock: each remembers a few groups.
 inline std::shared_ptr<Group> find_group(int64_t key) {
+  constexpr uint64_t kRemembered = 8;
+  thread_local FoundGroup remembered[kRemembered];
+  FoundGroup &found = remembered[static_cast<uint64_t>(key) % kRemembered];
+  if (found.key == key && found.version == g_groups_version.load(std::memory_order_acquire)) {
+    return found.group;
+  }
   std::shared_lock<std::shared_mutex> lock(g_groups_mutex);
-  const auto found = groups().find(key);
-  return found == groups().end() ? nullptr : found->second;
+  const auto place = groups().find(key);
+  found.key = key;
+  found.version = g_groups_version.load(std::memory_order_relaxed);  // changes under the lock only
+  found.group = place == groups().end() ? nullptr : place->second;
+  return found.group;
 }
 
 inline void keep_group(int64_t key, std::shared_ptr<Group> group) {
   std::unique_lock<std::shared_mutex> lock(g_groups_mutex);
   groups()[key] = std::move(group);
+  g_groups_version.fetch_add(1, std::memory_order_release);
 }
 
 inline bool forget_group(int64_t key) {
   std::unique_lock<std::shared_mutex> lock(g_groups_mutex);
+  g_groups_version.fetch_add(1, std::memory_order_release);
   return groups().erase(key) == 1;
 }
 

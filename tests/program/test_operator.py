@@ -138,6 +138,25 @@ def test_startup_builds_and_the_steps_do_not(registry: Registry) -> None:
     assert len(registry.calls) == 2
 
 
+def test_steps_follow_what_becomes_of_their_group(registry: Registry) -> None:
+    """A thread remembers the groups that it found: not beyond the next change."""
+    program = GroupProgram(registry, [[2]], key=108)
+    program.run_startup()
+    grads = [np.ones(2, "float32")]
+    program.step(grads)
+    before = program.read("p0")
+    numbers, tensors = registry.groups[108]
+    registry.groups[108] = numbers, [each._replace(lr_scale=0.0) for each in tensors]
+    registry.build(108, "anew")
+    program.step(grads)
+    np.testing.assert_array_equal(program.read("p0"), before)
+    assert before[0] < 1.0
+    built = len(registry.calls)
+    assert registry.library.forget(108)
+    program.step(grads)
+    assert len(registry.calls) == built + 1
+
+
 def test_main_without_startup_builds_at_its_first_step(registry: Registry) -> None:
     program = GroupProgram(registry, [[2]], key=9)
     for name, value in [("p0", 1.0), ("m0", 0.0), ("v0", 0.0)]:
