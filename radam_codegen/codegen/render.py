@@ -11,6 +11,7 @@ import jinja2
 
 from radam_codegen._resources import templates_dir
 from radam_codegen._version import __version__
+from radam_codegen.codegen.bytecode import TemplateBytecode
 from radam_codegen.codegen.context import kernel_context
 from radam_codegen.codegen.source import KernelSource
 from radam_codegen.codegen.targets import C_TARGET, Target
@@ -65,6 +66,13 @@ def environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         autoescape=False,  # C, not HTML; no name that a user chose reaches a template
     )
+    options = (
+        found.trim_blocks,
+        found.lstrip_blocks,
+        found.keep_trailing_newline,
+        found.autoescape,
+    )
+    found.bytecode_cache = TemplateBytecode(templates_dir(), options)
     found.filters["literal"] = _literal
     return found
 
