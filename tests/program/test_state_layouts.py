@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 import pytest
 from support.resumable_program import TENSORS, ProgramTraining
-from support.static_programs import FedProgram, Tensor, program_text, random_gradients
+from support.static_programs import IN_PIR, FedProgram, Tensor, program_text, random_gradients
 
 import radam_codegen as rc
 from radam_codegen.config import STATE_LAYOUTS
@@ -188,3 +188,17 @@ def test_there_are_two_layouts() -> None:
     assert {layout.value for layout in StateLayout} == set(STATE_LAYOUTS)
     with pytest.raises(ConfigError, match="flat, per_parameter"):
         rc.config(state_layout="rows")
+
+
+@pytest.mark.skipif(IN_PIR, reason="PIR skips what it does not know without a word")
+@BOTH_WAYS
+def test_a_program_warns_of_another_layout(
+    monkeypatch: pytest.MonkeyPatch, old: str, new: str
+) -> None:
+    monkeypatch.setenv(LAYOUT, old)
+    first = training().start().train(1)
+    state = first.program.main.state_dict("opt", first.program.scope)
+    monkeypatch.setenv(LAYOUT, new)
+    second = training().start()
+    with pytest.warns(UserWarning, match=r"_moment1_.* not in the program"):
+        second.program.main.set_state_dict(state, second.program.scope)
