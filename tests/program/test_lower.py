@@ -116,6 +116,29 @@ def test_pruned_by_its_operators() -> None:
     assert np.isfinite(before).all()
 
 
+def test_what_has_gone_is_found_nowhere() -> None:
+    """Who holds operators and values of the program as it was gets an error, and no crash."""
+
+    def build() -> Any:
+        x = paddle.static.data("x", [3], "float32")
+        loss = paddle.mean(x * parameter("w") * parameter("v"))
+        return loss, paddle.optimizer.RAdam(0.05, weight_decay=0.1).minimize(loss)
+
+    program = SmallProgram(build)
+    held = [] if IN_PIR else list(program.main.global_block().vars.values())
+    lower(program)
+    program.start()
+    loss, (operators, params_grads) = program.result
+    with pytest.raises(Exception, match=r"no longer exists|not found|another program|does not"):
+        program.run(fetch_list=[loss, (operators, params_grads)], x=np.ones(3, "float32"))
+    for variable in held:
+        assert variable.name in str(variable)
+    if not IN_PIR:
+        with pytest.raises(Exception, match="rho"):
+            program.run(fetch_list=["w_rho_0"], x=np.ones(3, "float32"))
+    program.run(x=np.ones(3, "float32"))
+
+
 def test_another_optimizer_stays() -> None:
     def build() -> None:
         x = paddle.static.data("x", [3], "float32")

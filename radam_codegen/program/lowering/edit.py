@@ -9,13 +9,13 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import paddle
-from paddle.base import framework
+from paddle.base import core, framework
 
 from radam_codegen.program.variables import blocks_of
 
 __all__ = ["declare", "drop_state", "drop_variables", "move_before", "remove", "uses"]
 
-_BLOCK = framework.core.AttrType.BLOCK
+_BLOCK = core.AttrType.BLOCK
 #: Operators of PIR without an effect, which go when nobody reads what they make.
 _PURE = ("builtin.combine", "pd_op.full", "pd_op.full_int_array")
 _NAMED = {"builtin.parameter": "parameter_name", "pd_op.data": "name"}
@@ -53,7 +53,28 @@ def remove(block: Any, operators: Iterable[Any]) -> None:
             _remove_pir(operator)
         return
     for operator in operators:
-        block._remove_op(_index(block, operator), sync=False)
+        _take_operator(block, operator)
+
+
+def _take_operator(block: Any, operator: Any) -> None:
+    """Remove a legacy operator; who still holds it can ask for its name, and finds it nowhere."""
+    index = _index(block, operator)
+    own = core.OpDesc()
+    own.copy_from(operator.desc)
+    block._remove_op(index, sync=False)
+    operator.desc = own
+
+
+def _take_variable(block: Any, name: str) -> None:
+    """Remove a legacy variable; who still holds it can ask for its name, and finds it nowhere."""
+    variable = block.vars[name]
+    own = core.VarDesc(name)
+    own.set_type(variable.desc.type())
+    own.set_dtype(variable.desc.dtype())
+    own.set_shape(variable.desc.shape())
+    own.set_persistable(variable.desc.persistable())
+    block._remove_var(name, sync=False)
+    variable.desc = own
 
 
 def _index(block: Any, operator: Any) -> int:
@@ -150,7 +171,7 @@ def drop_variables(program: Any, names: Collection[str]) -> None:
     used = uses(program)
     for block in program.blocks:
         for name in [name for name in block.vars if name in names and name not in used]:
-            block._remove_var(name, sync=False)
+            _take_variable(block, name)
     program._sync_with_cpp()
 
 
@@ -166,7 +187,7 @@ def drop_state(main: Any, startup: Any, names: Collection[str]) -> frozenset[str
         block = startup.global_block()
         for op in [op for op in block.ops if op.output_arg_names]:
             if gone.issuperset(op.output_arg_names):
-                block._remove_op(_index(block, op), sync=False)
+                _take_operator(block, op)
         drop_variables(startup, gone)
         return gone
     for op in startup.global_block().ops:
