@@ -233,6 +233,23 @@ def test_a_clip_of_which_somebody_reads_the_norm_stays() -> None:
     np.testing.assert_allclose(found, steps_of(reference.start()), 2e-5, 2e-6)
 
 
+@pytest.mark.skipif(not IN_PIR, reason="native RAdam cannot be built so in the legacy IR")
+def test_a_clip_over_gradients_of_two_optimizers_stays() -> None:
+    def minimize(loss: Any) -> None:
+        optimizer = paddle.optimizer.RAdam(0.05)
+        pairs = ClipGradByGlobalNorm(0.1)(optimizer.backward(loss))
+        pairs = {pair[0].name: pair for pair in pairs}
+        optimizer.apply_gradients([pairs["w"]])
+        paddle.optimizer.SGD(0.1).apply_gradients([pairs["v"]])
+
+    build = network(minimize)
+    lowered = SmallProgram(build)
+    (step,) = lower(lowered).steps
+    assert "not all the gradients" in step.notes[0][1]
+    expected = steps_of(SmallProgram(build).start())
+    np.testing.assert_allclose(steps_of(lowered.start()), expected, 2e-5, 2e-6)
+
+
 @pytest.mark.skipif(IN_PIR, reason="in PIR these work with no native optimizer")
 @pytest.mark.parametrize(
     "wrap",
