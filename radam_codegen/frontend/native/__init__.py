@@ -1,5 +1,5 @@
-"""Reading native RAdam updates from programs that exist already.
+"""Reading native RAdam updates, and this package's own, from programs that exist already.
 
-A program of either IR becomes a :class:`~radam_codegen.frontend.native.graph.Graph`, which
-:func:`~radam_codegen.frontend.native.match.match` reads; nothing here changes a program.
+:func:`~radam_codegen.frontend.native.match.match` finds native updates and what belongs to them,
+:func:`~radam_codegen.frontend.native.fused.read_fused` fused ones; nothing here changes a program.
 """

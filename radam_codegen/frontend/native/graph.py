@@ -1,4 +1,4 @@
-"""A program as operators and the values between them, in the same words for both IRs.
+"""Blocks as operators and the values between them, in the same words for both IRs.
 
 Only what lowering asks for is here: who makes and who reads a value, where an operator stands, and
 which memory it touches. Operators that matter have neutral names (``sum`` is ``pd_op.add_n`` in PIR
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-__all__ = ["Block", "Flow", "Graph", "Operator", "nothing"]
+__all__ = ["Block", "Flow", "Operator", "nothing"]
 
 
 @dataclass(eq=False)
@@ -105,11 +105,3 @@ class Block:
             for storage in op.writes:
                 found.setdefault(storage, []).append(op)
         return found
-
-
-@dataclass(eq=False)
-class Graph:
-    """All blocks of a program that hold native RAdam updates, and those of other optimizers."""
-
-    program: Any
-    blocks: Sequence[Block]

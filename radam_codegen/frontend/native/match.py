@@ -38,10 +38,10 @@ def match(program: Any, kept: Collection[Any] = (), only: Collection[Any] | None
         only: operators of the program that count; None: all.
     """
     pir = isinstance(program, paddle.pir.Program)
-    graph = read_pir(program, kept) if pir else read_legacy(program, kept)
+    blocks = read_pir(program, kept) if pir else read_legacy(program, kept)
     left: list[Left] = []
     chosen = None if only is None else {_identity(op) for op in only}
-    found = [(block, list(_read_block(block, chosen, left))) for block in graph.blocks]
+    found = [(block, list(_read_block(block, chosen, left))) for block in blocks]
     owners = _owners([op for _, updates in found for op in updates])
     runs: list[Run] = []
     for block, updates in found:

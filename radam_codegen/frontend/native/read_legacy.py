@@ -1,4 +1,4 @@
-"""A program of the legacy IR as a graph.
+"""Blocks of a program of the legacy IR, for lowering to look into.
 
 There a variable is written again and again; a value is what one operator wrote. A block's values
 are told apart by going through its operators in order.
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from paddle.base import framework
+from paddle.base import core
 
-from radam_codegen.frontend.native.graph import Block, Flow, Graph, Operator, nothing
+from radam_codegen.frontend.native.graph import Block, Flow, Operator, nothing
 
 __all__ = ["read_legacy"]
 
@@ -40,7 +40,7 @@ _TENSORS = {
 }
 
 
-def read_legacy(program: Any, kept: Collection[Any]) -> Graph:
+def read_legacy(program: Any, kept: Collection[Any]) -> list[Block]:
     """Read every block of a legacy program that updates parameters.
 
     Args:
@@ -48,12 +48,11 @@ def read_legacy(program: Any, kept: Collection[Any]) -> Graph:
         kept: variables, or their names, that somebody wants to fetch.
     """
     names = {each if isinstance(each, str) else each.name for each in kept}
-    blocks = [
+    return [
         _read_block(block, names)
         for block in program.blocks
         if any(_updates(op) for op in block.ops)
     ]
-    return Graph(program, blocks)
 
 
 def _updates(op: Any) -> bool:
@@ -114,14 +113,14 @@ def _touched(op: Any) -> tuple[set[str], set[str]]:
             # What is local to the block is touched nowhere else.
             reads |= {name for name in inner_reads if name not in block.vars}
             writes |= {name for name in inner_writes if name not in block.vars}
-    empty = framework.core.kEmptyVarName() if hasattr(framework.core, "kEmptyVarName") else ""
-    return reads - {empty}, writes - {empty}
+    empty = {core.kEmptyVarName()}
+    return reads - empty, writes - empty
 
 
 def _inner_blocks(op: Any) -> Iterator[Any]:
     program = op.block.program
     for name in op.attr_names:
-        if op.attr_type(name) == framework.core.AttrType.BLOCK:
+        if op.attr_type(name) == core.AttrType.BLOCK:
             yield program.block(op._block_attr_id(name))
 
 

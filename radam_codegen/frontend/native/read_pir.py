@@ -1,4 +1,4 @@
-"""A PIR program as a graph."""
+"""Blocks of a PIR program, for lowering to look into."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from paddle.base import core
 
-from radam_codegen.frontend.native.graph import Block, Flow, Graph, Operator, nothing
+from radam_codegen.frontend.native.graph import Block, Flow, Operator, nothing
 
 __all__ = ["read_pir"]
 
@@ -43,7 +43,7 @@ _NAMED = {"builtin.parameter": "parameter_name", "pd_op.data": "name", "pd_op.fe
 _COMBINE = "builtin.combine"
 
 
-def read_pir(program: Any, kept: Collection[Any]) -> Graph:
+def read_pir(program: Any, kept: Collection[Any]) -> list[Block]:
     """Read every block of a PIR program that updates parameters.
 
     Args:
@@ -53,12 +53,11 @@ def read_pir(program: Any, kept: Collection[Any]) -> Graph:
     names = {each for each in kept if isinstance(each, str)}
     values = {each.id for each in kept if not isinstance(each, str)}
     reader = _Reader(names, values)
-    found = [
+    return [
         reader.read(block, index)
         for index, block in enumerate(_blocks(program.global_block()))
         if any(_updates(op) for op in block.ops)
     ]
-    return Graph(program, found)
 
 
 def _blocks(block: Any) -> Iterator[Any]:
