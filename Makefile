@@ -33,7 +33,7 @@ help:
 	@echo "make test     every check: ruff, mypy, and the tests, in both static IRs of Paddle"
 	@echo "make lint | types | test-unit | test-pir | test-legacy     one part of make test"
 	@echo "make test-cuda-all   compile CUDA kernels of every structure and run what nvcc makes of them;"
-	@echo "              make test does so with a few (40 minutes of a CPU; needs nvcc and cuobjdump)"
+	@echo "              make test does so with a few (an hour of one CPU; needs nvcc and cuobjdump)"
 	@echo "make format   let ruff put the code in order"
 	@echo "make clean    remove the virtual environment and everything that was built"
 
