@@ -12,7 +12,7 @@ from support.small_programs import SmallProgram, parameter
 from support.static_programs import IN_PIR, program_text
 
 import radam_codegen as rc
-from radam_codegen.program.lowering import lower as lowering
+from radam_codegen.program.lowering import replacement
 
 pytestmark = pytest.mark.usefixtures("static_mode")
 
@@ -141,7 +141,7 @@ def test_what_interrupts_lowering_leaves_no_trace(
 
     refused = Refused(build)
     refused.program.start().run(x=X)
-    real, left = lowering.emit_group, [done]
+    real, left = replacement.emit_group, [done]
 
     def interrupted(*arguments: Any) -> Any:
         if not left[0]:
@@ -150,7 +150,7 @@ def test_what_interrupts_lowering_leaves_no_trace(
         left[0] -= 1
         return real(*arguments)
 
-    monkeypatch.setattr(lowering, "emit_group", interrupted)
+    monkeypatch.setattr(replacement, "emit_group", interrupted)
     startup = refused.program.startup
     refused.refuses(lambda: refused.lower(startup_program=startup), "", KeyboardInterrupt)
     monkeypatch.undo()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import paddle
@@ -11,25 +10,16 @@ from paddle.base import framework
 
 from radam_codegen.config import current
 from radam_codegen.errors import ArgumentError, ProgramError
-from radam_codegen.frontend.native.graph import Operator
 from radam_codegen.frontend.native.match import match
 from radam_codegen.frontend.native.plan import plan_group, plans_of
 from radam_codegen.frontend.native.update import Match, Run, Update
-from radam_codegen.frontend.read_plan import PlannedGroup
 from radam_codegen.ir.plan import UpdatePlan
 from radam_codegen.program import kernels
-from radam_codegen.program.append_update import emit_group
 from radam_codegen.program.checkpoint_static import StaticStore
 from radam_codegen.program.executor_hook import install_executor_hook
 from radam_codegen.program.lowering.arguments import check_programs, static_mode
-from radam_codegen.program.lowering.edit import (
-    declare,
-    drop_state,
-    drop_variables,
-    move_before,
-    remove,
-)
 from radam_codegen.program.lowering.holder import Holder, reserve_names
+from radam_codegen.program.lowering.replacement import Replacement, emit, take_out
 from radam_codegen.program.lowering.report import FusedStep, LoweringReport, Memory, counted
 from radam_codegen.program.lowering.scope_state import clear, read_states
 from radam_codegen.program.lowering.traffic import (
@@ -134,15 +124,6 @@ def _copy(program: Any, keep: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
     return copy, [each if isinstance(each, str) else mapping.look_up(each) for each in keep]
 
 
-@dataclass
-class _Emitted:
-    """A run, and the operators that do it."""
-
-    run: Run
-    group: PlannedGroup
-    operators: list[Any] = field(default_factory=list)
-
-
 def lower_in_place(
     main: Any,
     startup: Any,
@@ -164,7 +145,7 @@ def lower_in_place(
         language: of the kernels.
         free: whether native state in the scope is freed.
     """
-    emitted = [_Emitted(run, plan_group(run)) for run in matched.runs]
+    emitted = [Replacement(run, plan_group(run)) for run in matched.runs]
     plans = plans_of((each.group.plan for each in emitted), wanted_layout())
     if not emitted:
         nothing = Memory(0, 0)
@@ -188,7 +169,7 @@ def lower_in_place(
                 holders.setdefault(owner, Holder())
             with paddle.static.program_guard(main, target), paddle.no_grad():
                 for each in emitted:
-                    each.operators = _emit(main, target, each, holders, language)
+                    each.operators = emit(main, target, each, holders, language)
             stores = [
                 (StaticStore(holders[owner], scope), loaded)
                 for owner, loaded in states.items()
@@ -200,7 +181,7 @@ def lower_in_place(
         holders.clear()
         holders.update(before)
         raise
-    gone = _replace(main, target, emitted)
+    gone = take_out(main, target, emitted)
     if free and scope is not None:
         clear(scope, gone)
     install_executor_hook()
@@ -224,77 +205,10 @@ def _check_state(states: Mapping[int, Any], startup: Any) -> None:
         )
 
 
-def _emit(
-    main: Any, startup: Any, each: _Emitted, holders: Mapping[int, Holder], language: str
-) -> list[Any]:
-    """Add a run's operators: in PIR in their place, in the legacy IR at the end of the block."""
-    rate = each.run.updates[0].learning_rate.handle
-    maker = holders[each.run.owner]._state
-    if framework.in_pir_mode():
-        paddle.pir.set_insertion_point(each.run.last.operation)
-        return emit_group(main, startup, each.group, maker, rate, None, language)
-    previous = main.current_block_idx
-    main.current_block_idx = each.run.block.index
-    try:
-        start = len(main.current_block().ops)
-        emit_group(main, startup, each.group, maker, rate, None, language)
-        return list(main.current_block().ops[start:])
-    finally:
-        main.current_block_idx = previous
-
-
-def _replace(main: Any, startup: Any, emitted: Sequence[_Emitted]) -> frozenset[str]:
-    """Remove what was replaced; return the names of state that no program has any more."""
-    blocks = {each.run.block.index: each.run.block for each in emitted}
-    for index, block in blocks.items():
-        here = [each for each in emitted if each.run.block.index == index]
-        if not framework.in_pir_mode():
-            places = [(each.run.last.operation, each.operators) for each in here]
-            for each, moved in zip(here, move_before(block.handle, places)):
-                each.operators = moved
-        gone = {op for each in here for op in each.run.removed}
-        if not framework.in_pir_mode():
-            gone |= _constants_of(gone)
-        ordered = sorted(gone, key=lambda op: op.position)
-        made = {
-            flow.name
-            for op in ordered
-            for flow in op.outputs
-            if op.kind != "radam" and not flow.kept
-        }
-        remove(block.handle, [op.operation for op in ordered])
-        drop_variables(main, made)
-        if not framework.in_pir_mode():
-            new = [op for each in here for op in each.operators]
-            declare(block.handle, _state_of(here), new)
-    return drop_state(main, startup, _state_of(emitted))
-
-
-def _constants_of(gone: set[Operator]) -> set[Operator]:
-    """Constants that only operators read that are removed; in PIR they go with those."""
-    read = {flow for op in gone for flows in op.inputs.values() for flow in flows}
-    return {
-        flow.maker
-        for flow in read
-        if flow.maker is not None and flow.maker.kind == "full" and not flow.kept
-        if gone.issuperset(flow.readers)
-    }
-
-
-def _state_of(emitted: Sequence[_Emitted]) -> set[str]:
-    """Names of the native state of runs."""
-    return {
-        flow.name
-        for each in emitted
-        for update in each.run.updates
-        for flow in update.state.values()
-    }
-
-
 def _report(
     main: Any,
     startup: Any,
-    emitted: Sequence[_Emitted],
+    emitted: Sequence[Replacement],
     matched: Match,
     states: Mapping[int, Any],
     plans: tuple[UpdatePlan, ...],
