@@ -14,6 +14,7 @@ from paddle.optimizer import Optimizer
 from radam_codegen.config import current
 from radam_codegen.frontend.native.match import match
 from radam_codegen.frontend.native.update import ACCUMULATORS
+from radam_codegen.program.gpu import gpus_here, language_of
 from radam_codegen.program.lowering.holder import Holder
 from radam_codegen.program.lowering.lower import lower_in_place
 from radam_codegen.program.variables import blocks_of
@@ -75,7 +76,7 @@ def _lower(optimizer: Any, operators: list[Any]) -> list[Any]:
         matched,
         scope=None,
         holders=_holders.setdefault(optimizer, {}),
-        language="c",
+        language=language_of("auto", gpus_here()),
         free=False,
     )
     _forget(optimizer, {tensor.name for step in report.steps for tensor in step.plan.tensors})

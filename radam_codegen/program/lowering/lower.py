@@ -17,6 +17,7 @@ from radam_codegen.ir.plan import UpdatePlan
 from radam_codegen.program import kernels
 from radam_codegen.program.checkpoint_static import StaticStore
 from radam_codegen.program.executor_hook import install_executor_hook
+from radam_codegen.program.gpu import gpus_here, language_of
 from radam_codegen.program.lowering.arguments import check_programs, static_mode
 from radam_codegen.program.lowering.holder import Holder, reserve_names
 from radam_codegen.program.lowering.replacement import Replacement, emit, take_out
@@ -35,7 +36,7 @@ from radam_codegen.program.variables import ProgramVariables
 
 __all__ = ["lower", "lower_in_place"]
 
-_TARGETS = {"auto": "c", "c": "c", "cuda": "cuda"}
+_TARGETS = ("auto", "c", "cuda")
 
 
 def lower(
@@ -110,7 +111,7 @@ def lower(
             match(main_program, keep),
             scope=paddle.static.global_scope() if scope is None else scope,
             holders={},
-            language=_TARGETS[target],
+            language=language_of(target, gpus_here()),
             free=inplace,
         )
 
