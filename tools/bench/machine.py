@@ -38,7 +38,7 @@ class Machine:
         cpus: CPUs that this process may use.
         caches: Sizes by level, such as ``"L2": "1024K"``, of one core.
         memory_bytes: Memory in all.
-        system: Operating system and kernel.
+        system: Operating system, the first two numbers of its kernel's version, architecture.
         python: Version of Python.
         compiler: Version of the C compiler; empty where there is none.
         versions: Versions of packages, by name.
@@ -69,7 +69,7 @@ def describe_machine(config: Config, peer_python: str) -> Machine:
         cpus=len(usable),
         caches=_caches(usable[0]),
         memory_bytes=_meminfo("MemTotal"),
-        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        system=f"{platform.system()} {_kernel_version()} {platform.machine()}",
         python=platform.python_version(),
         compiler=_compiler(config),
         versions={"radam-codegen": __version__, **_own_versions(), **_peer_versions(peer_python)},
@@ -92,6 +92,11 @@ def physical_cores() -> int:
 def available_bytes() -> int:
     """Memory that can be had without swapping, as the kernel estimates it."""
     return _meminfo("MemAvailable")
+
+
+def _kernel_version() -> str:
+    """Without what a builder has added, which says more of where the machine is from."""
+    return ".".join(platform.release().split(".")[:2])
 
 
 def _meminfo(name: str) -> int:

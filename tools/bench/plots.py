@@ -89,7 +89,7 @@ def write_plots(report: Report, folder: Path) -> list[tuple[str, Path]]:
 def _draw_bars(figure: Any, report: Report) -> None:
     names = _drawn(report.suites)
     suites = _suites(report.suites)
-    figure.set_size_inches(1.5 + 1.75 * len(suites), 8.5)
+    figure.set_size_inches(max(11.0, 1.5 + 1.75 * len(suites)), 8.5)
     panels = figure.subplots(len(VARIANTS), 1, squeeze=False)[:, 0]
     width = 0.84 / len(names)
     for panel, variant in zip(panels, VARIANTS.values()):
@@ -111,7 +111,7 @@ def _draw_bars(figure: Any, report: Report) -> None:
             panel.bar_label(bars, texts, fontsize=6, padding=2, rotation=90)
         panel.axhline(1.0, color="black", linewidth=1.0)
         panel.set_yscale("log")
-        panel.margins(x=0.01)
+        panel.set_xlim(-0.5, len(suites) - 0.5)
         low, high = panel.get_ylim()
         panel.set_ylim(min(low, 0.7), high * 2.2)
         panel.set_xticks(range(len(suites)), [_suite_label(report.suites, each) for each in suites])

@@ -11,6 +11,7 @@ from radam_codegen.tools.bench.figures import (
     ceiling_ratio,
     median_ceiling,
     median_step,
+    per_tensor_overhead,
     ratio,
     split_ratio,
 )
@@ -112,8 +113,9 @@ def _network_row(races: Sequence[Race], subject: str, variant: str, ir: str) -> 
         return None
     parts = []
     for name in ("ours", "native"):
-        whole = median_step(races, subject, variant, f"{name}-{ir}")
-        parts.append("" if whole is None else duration(max(whole - base, 0.0)))
+        names = (f"{name}-{ir}", (f"{BASE}-{ir}",))
+        added = per_tensor_overhead(races, subject, variant, *names, count=1)
+        parts.append("" if added is None else duration(max(added, 0.0)))
     split = split_ratio(races, subject, variant, f"ours-{ir}", f"native-{ir}", f"{BASE}-{ir}")
     way = "PIR" if ir == "pir" else "legacy"
     return [f"{way}, {VARIANTS[variant].title}", duration(base), *parts, times(split)]
@@ -158,7 +160,8 @@ def check_grid(findings: Sequence[Finding]) -> Grid:
     rows = []
     for each in findings:
         unit = f" {each.unit}" if each.unit else ""
-        measured = "" if each.figure is None else f"{each.figure:.3f}{unit}"
+        # Adding 0 turns -0.0 into 0.0.
+        measured = "" if each.figure is None else f"{round(each.figure, 3) + 0.0:.3f}{unit}"
         bound = f"{'at most' if each.at_most else 'at least'} {each.limit:g}{unit}"
         rows.append((each.what, measured, bound, words[each.holds]))
     return Grid("What must hold", ("", "measured", "bound", ""), rows)

@@ -147,7 +147,9 @@ class Worker:
             line += part
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise WorkerError(answer["error"].strip().partition("\n")[0])
+            # Paddle ends its messages in the place in its own source.
+            said = answer["error"].strip().partition("\n")[0].partition(" (at /")[0]
+            raise WorkerError(said)
         return answer
 
     def _ended(self) -> str:
