@@ -22,6 +22,8 @@ __all__ = ["main"]
 
 #: The update is rectified from the sixth step on, which nearly all steps of a training are.
 _WARM_UP_STEPS = 6
+#: Fewer have no median to speak of.
+_FEWEST_STEPS = 3
 #: A process whose threads used less than this part of one core has come to rest.
 _AT_REST = 0.1
 _WATCH_SECONDS = 0.005
@@ -80,7 +82,7 @@ class _Worker:
         stepper = self._steppers[what]
         # The first step finds its data out of the caches, and says how long the others will take.
         first = stepper.time_steps(1)[0]
-        count = max(1, min(most, int(seconds / max(first, 1e-7))))
+        count = max(_FEWEST_STEPS, min(most, int(seconds / max(first, 1e-7))))
         taken = stepper.time_steps(count)
         _settle()
         return {"seconds": statistics.median(taken), "steps": count}
