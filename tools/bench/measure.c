@@ -84,10 +84,15 @@ static void move(const arrays *piece, float zero) {
     float *restrict moment1 = piece->moment1;
     float *restrict moment2 = piece->moment2;
     for (int64_t i = 0; i < piece->numel; ++i) {
+        /* Stores come last: a load waits for those before it whose addresses end alike, as they do
+         * where arrays begin on pages. */
         const float nothing = zero * grad[i];
-        param[i] += nothing;
-        moment1[i] += nothing;
-        moment2[i] += nothing;
+        const float new_param = param[i] + nothing;
+        const float new_moment1 = moment1[i] + nothing;
+        const float new_moment2 = moment2[i] + nothing;
+        param[i] = new_param;
+        moment1[i] = new_moment1;
+        moment2[i] = new_moment2;
     }
 }
 
