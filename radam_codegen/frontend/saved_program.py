@@ -7,6 +7,7 @@ wanted here is one attribute of one kind of operator, and the file may come from
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,11 @@ def program_file(prefix: Path) -> Path:
     Raises:
         ProgramError: There is none, or there are two.
     """
-    if prefix.is_file():
+    if os.path.isfile(prefix):  # False, too, for a name that is too long for any file
         return prefix
-    there = [each for each in (Path(f"{prefix}{suffix}") for suffix in _SUFFIXES) if each.is_file()]
+    there = [
+        each for each in (Path(f"{prefix}{suffix}") for suffix in _SUFFIXES) if os.path.isfile(each)
+    ]
     if len(there) == 1:
         return there[0]
     if there:

@@ -39,7 +39,7 @@ from radam_codegen.tools.verify.rebuild import machine_code_fault
 CALLS = 2200
 
 #: Commands that train when their arguments are good: they are given one that is not.
-TRAINING = {"demo", "doctor"}
+TRAINING = {"bench", "demo", "doctor"}
 #: Flags that make a call take long, however good the rest of it is.
 LONG_FLAGS = {"--all"}
 

@@ -12,6 +12,7 @@ import click
 from radam_codegen.tools.bench.contestants import CONTESTANTS
 from radam_codegen.tools.bench.networks import NETWORKS
 from radam_codegen.tools.bench.suites import QUICK, SUITES, VARIANTS
+from radam_codegen.tools.paths import GivenPath
 
 __all__ = ["bench"]
 
@@ -48,14 +49,14 @@ def _names(option: str, kind: str, names: Any, text: str) -> Callable[..., Any]:
 )
 @click.option(
     "--peer-python",
-    type=click.Path(exists=True, dir_okay=False),
+    type=GivenPath(exists=True, dir_okay=False),
     metavar="PATH",
     help="The interpreter that has torch, JAX and optax.  [default: this one]",
 )
 @click.option(
     "--add",
     "added",
-    type=click.Path(exists=True, dir_okay=False),
+    type=GivenPath(exists=True, dir_okay=False),
     multiple=True,
     metavar="FILE",
     help="Take what is not measured now from a report of before; nothing is measured unasked then.",
@@ -63,21 +64,21 @@ def _names(option: str, kind: str, names: Any, text: str) -> Callable[..., Any]:
 @click.option(
     "--json",
     "json_file",
-    type=click.Path(dir_okay=False, writable=True),
+    type=GivenPath(dir_okay=False, writable=True),
     metavar="FILE",
     help="Write the report to FILE.",
 )
 @click.option(
     "--plot",
     "plot_folder",
-    type=click.Path(file_okay=False, writable=True),
+    type=GivenPath(file_okay=False, writable=True),
     metavar="FOLDER",
     help="Draw the suites into FOLDER, as PNG and SVG.",
 )
 @click.option(
     "--page",
     "page_file",
-    type=click.Path(dir_okay=False, writable=True),
+    type=GivenPath(dir_okay=False, writable=True),
     metavar="FILE",
     help="Write a page of Markdown; with --plot, it shows the pictures.",
 )

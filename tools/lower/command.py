@@ -7,20 +7,22 @@ from pathlib import Path
 
 import click
 
+from radam_codegen.tools.paths import GivenPath
+
 __all__ = ["lower"]
 
 
 @click.command()
-@click.argument("prefix", type=click.Path(path_type=Path))
+@click.argument("prefix", type=GivenPath(path_type=Path))
 @click.option(
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=GivenPath(path_type=Path),
     help="As what to save the lowered program and its state.",
 )
 @click.option(
     "--startup",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=GivenPath(path_type=Path, exists=True, dir_okay=False),
     help="The startup program, saved by paddle.save; it becomes OUT.startup and the suffix.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")

@@ -41,7 +41,7 @@ def lower_saved(prefix: Path, out: Path, startup: Path | None = None) -> Lowerin
     base = path.with_suffix("")
     if out.absolute() == base.absolute():
         raise ArgumentError(f"{str(out)!r} is the program itself; choose another name for --out")
-    if not out.absolute().parent.is_dir():
+    if not os.path.isdir(out.absolute().parent):
         raise ArgumentError(f"the folder {str(out.absolute().parent)!r} does not exist; make it")
     _choose_ir(path.suffix)
     return _lower(path, base, out, startup)
@@ -96,7 +96,7 @@ def _load_state(base: Path, scope: Any) -> bool:
     import numpy as np
     import paddle
 
-    files = [file for file in (Path(f"{base}{each}") for each in _STATE) if file.exists()]
+    files = [file for file in (Path(f"{base}{each}") for each in _STATE) if os.path.exists(file)]
     for file in files:
         try:
             for name, value in paddle.load(str(file), return_numpy=True).items():
