@@ -19,6 +19,7 @@ from support.twin import assert_follows, expected_tensor
 import radam_codegen as rc
 from radam_codegen.errors import ConfigError, RadamCodegenError
 from radam_codegen.ir.plan import GroupPlan
+from radam_codegen.program import static_state
 
 pytestmark = pytest.mark.usefixtures("static_mode", "own_names")
 
@@ -318,44 +319,65 @@ def test_a_weight_decay_of_another_program() -> None:
     refusal.then_works()
 
 
-class Interrupted(rc.RAdam):  # type: ignore[misc]
-    """An optimizer that is interrupted while it makes its state."""
-
-    left = 0
-
-    def _add_accumulator(self, *arguments: Any, **options: Any) -> Any:
-        if self.left == 0:
-            raise KeyboardInterrupt
-        self.left -= 1
-        return super()._add_accumulator(*arguments, **options)
+@pytest.fixture(params=["flat", "per_parameter"])
+def layout(request: pytest.FixtureRequest) -> Iterator[str]:
+    rc.config(state_layout=request.param)
+    yield request.param
+    rc.config(state_layout=None)
 
 
-@pytest.mark.parametrize("left", range(4))
-def test_what_interrupts_minimize_leaves_no_trace(left: int) -> None:
+class Interruption:
+    """An interruption while state is made, which is of six variables in either layout."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left = -1
+        for where, name in (
+            (static_state, "create_zeros"),  # step counts, and flat moments
+            (rc.RAdam, "_add_accumulator"),  # moments of one parameter
+        ):
+            monkeypatch.setattr(where, name, self._counted(getattr(where, name)))
+
+    def _counted(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **options: Any) -> Any:
+            self.left -= 1
+            if self.left == -1:
+                raise KeyboardInterrupt
+            return original(*arguments, **options)
+
+        return counted
+
+
+@pytest.mark.parametrize("left", range(6))
+def test_what_interrupts_minimize_leaves_no_trace(
+    layout: str, left: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     refusal = Refusal()
     before = refusal.state()
     program = refusal.program
     scheduler = paddle.optimizer.lr.StepDecay(0.05, 100)
-    optimizer = Interrupted(
+    optimizer = rc.RAdam(
         scheduler,
         parameters=[{"params": program.params[:1]}, {"params": program.params[1:]}],
     )
-    optimizer.left = left
+    interruption = Interruption(monkeypatch)
+    interruption.left = left
     with pytest.raises(KeyboardInterrupt):
         optimizer.minimize(program.loss, program.startup)
     assert refusal.state() == before
-    optimizer.left = -1
     refusal.then_works(optimizer)
     assert [len(group.tensors) for group in optimizer.plan.groups] == [1, 1]
 
 
-def test_what_interrupts_a_second_minimize_leaves_the_first_scheduler_alone() -> None:
+def test_what_interrupts_a_second_minimize_leaves_the_first_scheduler_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     refusal = Refusal()
     program = refusal.program
     first = rc.RAdam(paddle.optimizer.lr.StepDecay(0.05, 100), parameters=program.params[:1])
     first.minimize(program.loss, program.startup)
     before = refusal.state()
-    second = Interrupted(paddle.optimizer.lr.StepDecay(0.1, 7), parameters=program.params[1:])
+    second = rc.RAdam(paddle.optimizer.lr.StepDecay(0.1, 7), parameters=program.params[1:])
+    Interruption(monkeypatch).left = 0
     with pytest.raises(KeyboardInterrupt):
         second.minimize(program.loss, program.startup)
     assert refusal.state() == before
