@@ -38,9 +38,11 @@ def test_learns_what_native_learns(result: DemoResult) -> None:
 
 
 def test_keeps_eight_bytes_of_state_per_element(result: DemoResult) -> None:
-    tensors = 6
+    tensors, line = 6, 64
     assert result.native.state_bytes == 20 * result.parameter_count
-    assert result.generated.state_bytes == 8 * result.parameter_count + 8 * tensors
+    least = 8 * result.parameter_count + 8 * tensors
+    # Each parameter's moments begin on a line of the cache.
+    assert least <= result.generated.state_bytes < least + 2 * tensors * line
 
 
 def test_starts_faster_when_warm(result: DemoResult) -> None:
