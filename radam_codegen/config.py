@@ -20,6 +20,7 @@ from typing import Any, Callable
 from radam_codegen.errors import ConfigError
 
 __all__ = [
+    "FREED_MEMORY",
     "MODES",
     "PROGRAM_KEYS",
     "SETTINGS",
@@ -41,6 +42,10 @@ PROGRAM_KEYS = ("memoised", "text")
 
 #: ``flat`` keeps the moments of a group's parameters in one tensor, ``per_parameter`` in one each.
 STATE_LAYOUTS = ("flat", "per_parameter")
+
+#: ``keep`` has the process keep memory that a training step frees, for the next one; ``system``
+#: leaves it to the C library, which gives much of it back to the system at every step.
+FREED_MEMORY = ("keep", "system")
 
 #: More threads than any machine has cores are a slip of the finger.
 _MOST_THREADS = 4096
@@ -66,6 +71,8 @@ class Config:
         lock_timeout: Seconds to wait for another process that builds the same thing.
         state_layout: How programs keep moments: one of :data:`STATE_LAYOUTS`.
         program_key: How the Executor knows a PIR program: one of :data:`PROGRAM_KEYS`.
+        freed_memory: What becomes of the memory that steps free: one of :data:`FREED_MEMORY`.
+            What is set when the operator is loaded counts for as long as the process lives.
         origins: Where each of them came from: ``default``, ``environment`` or ``rc.config``.
     """
 
@@ -81,6 +88,7 @@ class Config:
     lock_timeout: float = 600.0
     state_layout: str = "flat"
     program_key: str = "memoised"
+    freed_memory: str = "keep"
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
@@ -280,22 +288,21 @@ def _seconds(given: str, value: Any) -> float:
     return seconds
 
 
-def _mode(given: str, value: Any) -> str:
-    if not isinstance(value, str) or value.strip() not in MODES:
-        raise ConfigError(f"{given} is no mode; set it to one of {', '.join(MODES)}.")
-    return value.strip()
+def _one_of(choices: tuple[str, ...], kind: str) -> Callable[[str, Any], str]:
+    """A check that a value is one of a few words."""
+
+    def check(given: str, value: Any) -> str:
+        if not isinstance(value, str) or value.strip() not in choices:
+            raise ConfigError(f"{given} is no {kind}; set it to one of {', '.join(choices)}.")
+        return value.strip()
+
+    return check
 
 
-def _state_layout(given: str, value: Any) -> str:
-    if not isinstance(value, str) or value.strip() not in STATE_LAYOUTS:
-        raise ConfigError(f"{given} is no layout; set it to one of {', '.join(STATE_LAYOUTS)}.")
-    return value.strip()
-
-
-def _program_key(given: str, value: Any) -> str:
-    if not isinstance(value, str) or value.strip() not in PROGRAM_KEYS:
-        raise ConfigError(f"{given} is no key; set it to one of {', '.join(PROGRAM_KEYS)}.")
-    return value.strip()
+def _freed_memory() -> str:
+    # Whoever has told the C library how to deal with freed memory has the last word.
+    told = any(name.startswith("MALLOC_") for name in os.environ)
+    return "system" if told or "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", "") else "keep"
 
 
 def _command(given: str, value: Any) -> str:
@@ -320,7 +327,7 @@ def _nothing() -> None:
 SETTINGS = (
     Setting("cache_dir", "RADAM_CODEGEN_CACHE_DIR", _cache_dir, _default_cache_dir),
     Setting("cache_size", "RADAM_CODEGEN_CACHE_SIZE", _cache_size, lambda: Config.cache_size),
-    Setting("mode", "RADAM_CODEGEN_MODE", _mode, lambda: Config.mode),
+    Setting("mode", "RADAM_CODEGEN_MODE", _one_of(MODES, "mode"), lambda: Config.mode),
     Setting("aot", "RADAM_CODEGEN_AOT", _aot, _nothing),
     Setting("num_threads", "RADAM_CODEGEN_NUM_THREADS", _num_threads, _own_cpus),
     Setting("cc", "CC", _command, _nothing),
@@ -336,10 +343,21 @@ SETTINGS = (
     Setting(
         "state_layout",
         "RADAM_CODEGEN_STATE_LAYOUT",
-        _state_layout,
+        _one_of(STATE_LAYOUTS, "layout"),
         lambda: Config.state_layout,
     ),
-    Setting("program_key", "RADAM_CODEGEN_PROGRAM_KEY", _program_key, lambda: Config.program_key),
+    Setting(
+        "program_key",
+        "RADAM_CODEGEN_PROGRAM_KEY",
+        _one_of(PROGRAM_KEYS, "key"),
+        lambda: Config.program_key,
+    ),
+    Setting(
+        "freed_memory",
+        "RADAM_CODEGEN_FREED_MEMORY",
+        _one_of(FREED_MEMORY, "way to deal with freed memory"),
+        _freed_memory,
+    ),
 )
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}

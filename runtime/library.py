@@ -138,6 +138,10 @@ class OperatorLibrary:
         """Set the largest number of threads that one step uses."""
         self.library.radam_operator_set_threads(count)
 
+    def keep_freed_memory(self) -> bool:
+        """Have the process keep the memory that it frees; False where the C library cannot."""
+        return bool(self.library.radam_operator_keep_freed_memory() == 0)
+
     def set_openmp(self, path: Path) -> bool:
         """Use an OpenMP runtime that is loaded already; False when it is not, or is none."""
         status = self.library.radam_operator_set_openmp(str(path).encode())

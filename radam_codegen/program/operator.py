@@ -113,7 +113,11 @@ def take_failure() -> BaseException | None:
 
 
 def _load() -> OperatorLibrary:
-    _, library = again_if_gone(lambda: build_operator(installed_paddle(), current()), _register)
+    settings, paddle_here = current(), installed_paddle()
+    _, library = again_if_gone(lambda: build_operator(paddle_here, settings), _register)
+    if settings.freed_memory == "keep" and not paddle_here.cuda:
+        # Before the Executor starts its threads.
+        library.keep_freed_memory()
     watch(lambda settings: library.set_threads(settings.num_threads))
     return library
 

@@ -14,6 +14,7 @@
 
 #include "cpu_group.h"
 #include "cuda_group.h"
+#include "freed_memory.h"
 #include "object_tensors.h"
 #include "program_fingerprint.h"
 #include "registry.h"
@@ -114,6 +115,10 @@ void radam_operator_set_builder(radam_operator_builder builder) {
 
 void radam_operator_set_threads(int32_t threads) {
   radam_codegen::g_threads.store(std::max(threads, 1), std::memory_order_relaxed);
+}
+
+int32_t radam_operator_keep_freed_memory(void) {
+  return radam_codegen::keep_freed_memory() ? 0 : 1;
 }
 
 int32_t radam_operator_set_openmp(const char *path) { return radam_codegen::use_openmp(path); }

@@ -19,5 +19,6 @@ BAD_SETTINGS = {
     "RADAM_CODEGEN_LOCK_TIMEOUT": "-1",
     "RADAM_CODEGEN_STATE_LAYOUT": "rows",
     "RADAM_CODEGEN_PROGRAM_KEY": "hash",
+    "RADAM_CODEGEN_FREED_MEMORY": "leak",
 }
 assert list(BAD_SETTINGS) == [setting.variable for setting in SETTINGS]

@@ -58,6 +58,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
             "RADAM_CODEGEN_LOCK_TIMEOUT": "20",
             "RADAM_CODEGEN_STATE_LAYOUT": "per_parameter",
             "RADAM_CODEGEN_PROGRAM_KEY": "text",
+            "RADAM_CODEGEN_FREED_MEMORY": "system",
         }
     )
     assert read == Config(
@@ -73,6 +74,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         lock_timeout=20.0,
         state_layout="per_parameter",
         program_key="text",
+        freed_memory="system",
     )
     assert set(read.origins) == set(vars(read)) - {"origins"}
     assert set(read.origins.values()) == {"environment"}
@@ -131,6 +133,7 @@ def test_relative_and_home_folders_become_absolute(monkeypatch: pytest.MonkeyPat
         ("RADAM_CODEGEN_LOCK_TIMEOUT", "ten"),
         ("RADAM_CODEGEN_STATE_LAYOUT", "Flat"),
         ("RADAM_CODEGEN_PROGRAM_KEY", "hash"),
+        ("RADAM_CODEGEN_FREED_MEMORY", "leak"),
         ("NVCC", "nvcc '"),
         ("CC", 'gcc "'),
         ("CC", "'' -O2"),

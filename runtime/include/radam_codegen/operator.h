@@ -78,6 +78,11 @@ void radam_operator_set_threads(int32_t threads);
  * point; steps then start threads of their own. */
 int32_t radam_operator_set_openmp(const char *path);
 
+/* Has the C library keep the memory that the process frees, instead of giving it back to the system: the
+ * next training step wants it again. It cannot be taken back. Returns 1 where the C library cannot be
+ * told to. */
+int32_t radam_operator_keep_freed_memory(void);
+
 /* One step of a registered group on plain pointers, in the order of its tensor numbers. step has
  * count entries and is updated in place. Returns 0, or writes a message and returns 1 when the key
  * is unknown, 2 when the count is not the group's, 3 when memory ran out, 4 when the group's kernel is
