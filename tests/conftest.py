@@ -17,6 +17,7 @@ _BOTH_IRS = (_TESTS / "program", _TESTS / "numeric")
 _LONG = (
     "program/test_demo.py",
     "numeric/test_random_plans_static.py",
+    "program/test_lower_models.py",
     "program/test_compile_at_startup.py",
     "program/test_ahead_of_time.py",
     "cuda/test_emulation_agrees_with_c.py",

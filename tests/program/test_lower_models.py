@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from support.static_programs import IN_PIR
 
 import radam_codegen as rc
+from radam_codegen.program.lowering import step_times
 
 pytestmark = pytest.mark.usefixtures("static_mode")
 
@@ -40,13 +42,17 @@ def bert() -> Any:
         ),
     ],
 )
-def test_every_update_is_fused(model: Callable[[], Any], parameters: int, elements: int) -> None:
+def test_every_update_is_fused(
+    model: Callable[[], Any], parameters: int, elements: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each step takes a second; nobody looks at how long they take here.
+    monkeypatch.setattr(step_times, "WARM_UP", 0)
     clips = paddle.nn.ClipGradByGlobalNorm if IN_PIR else paddle.nn.ClipGradByNorm
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
         loss = paddle.mean(model() ** 2)
         paddle.optimizer.RAdam(1e-4, weight_decay=0.01, grad_clip=clips(1.0)).minimize(loss)
-    report = rc.lower(main, startup, scope=paddle.static.Scope())
+    report = rc.lower(main, startup, scope=paddle.static.Scope(), time_steps=1)
     assert len(report.steps) == 1
     assert report.matched == parameters
     assert not report.left
@@ -55,3 +61,8 @@ def test_every_update_is_fused(model: Callable[[], Any], parameters: int, elemen
     assert report.state.after == 2 * 4 * elements + 8 * parameters
     assert report.traffic.before == (13 + 5 + 3) * 4 * elements
     assert report.traffic.after == 8 * 4 * elements
+    times = report.step_seconds
+    assert times is not None
+    assert times.repeats == 1
+    assert all(math.isfinite(each) and each > 0 for each in (times.before, times.after))
+    assert f"\nstep: {times}\n" in str(report)

@@ -25,8 +25,23 @@ __all__ = ["lower"]
     type=GivenPath(path_type=Path, exists=True, dir_okay=False),
     help="The startup program, saved by paddle.save; it becomes OUT.startup and the suffix.",
 )
+@click.option(
+    "--steps",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="How many steps to time before and after; a few more are not counted.",
+)
+@click.option(
+    "--feed",
+    type=GivenPath(path_type=Path, exists=True, dir_okay=False),
+    help="Arrays for these steps, an .npz file with the names of the program's data; what is "
+    "missing is made up.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def lower(prefix: Path, out: Path, startup: Path | None, as_json: bool) -> None:
+def lower(
+    prefix: Path, out: Path, startup: Path | None, steps: int, feed: Path | None, as_json: bool
+) -> None:
     """Replace the native RAdam updates of a saved program by fused steps.
 
     PREFIX is what was given to paddle.static.save, in either IR of Paddle. A program that was
@@ -38,7 +53,7 @@ def lower(prefix: Path, out: Path, startup: Path | None, as_json: bool) -> None:
     """
     from radam_codegen.tools.lower.run import lower_saved
 
-    report = lower_saved(prefix, out, startup)
+    report = lower_saved(prefix, out, startup, steps, feed)
     click.echo(json.dumps(report.to_json(), indent=2) if as_json else str(report))
     if not report.steps:
         raise click.exceptions.Exit(1)

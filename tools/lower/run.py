@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,13 @@ _PIR_SUFFIX = ".json"
 _STATE = (".pdparams", ".pdopt")
 
 
-def lower_saved(prefix: Path, out: Path, startup: Path | None = None) -> LoweringReport:
+def lower_saved(
+    prefix: Path,
+    out: Path,
+    startup: Path | None = None,
+    steps: int = 0,
+    feed: Path | None = None,
+) -> LoweringReport:
     """Lower a saved main program, and save what becomes of it.
 
     Args:
@@ -28,14 +35,18 @@ def lower_saved(prefix: Path, out: Path, startup: Path | None = None) -> Lowerin
         out: As what to save the lowered program: a prefix, too.
         startup: File of the startup program, which ``paddle.save`` wrote; what becomes of it is
             saved as ``OUT.startup`` and the suffix. Without it the state must be there.
+        steps: How many steps of the program to time before and after.
+        feed: File of arrays for these, which ``numpy.savez`` wrote; what is missing is made up.
 
     Returns:
         The report. Nothing is saved where there was nothing to lower.
 
     Raises:
-        ArgumentError: ``out`` is where the program is, or in a folder that does not exist.
+        ArgumentError: ``out`` is where the program is, or in a folder that does not exist; or
+            ``feed`` holds no arrays, or one that is no data of the program.
         ProgramError: A file cannot be read or written, is no program, or one of the other IR than
-            this process uses; or the state is neither there nor initialized.
+            this process uses; or the state is neither there nor initialized; or the program cannot
+            be run.
     """
     path = program_file(prefix)
     base = path.with_suffix("")
@@ -43,8 +54,29 @@ def lower_saved(prefix: Path, out: Path, startup: Path | None = None) -> Lowerin
         raise ArgumentError(f"{str(out)!r} is the program itself; choose another name for --out")
     if not os.path.isdir(out.absolute().parent):
         raise ArgumentError(f"the folder {str(out.absolute().parent)!r} does not exist; make it")
+    arrays = None if feed is None else _read_arrays(feed)
     _choose_ir(path.suffix)
-    return _lower(path, base, out, startup)
+    return _lower(path, base, out, startup, steps, arrays)
+
+
+def _read_arrays(file: Path) -> dict[str, Any]:
+    import numpy as np
+
+    # NumPy takes anything else for a pickle, and says that it is one.
+    if not zipfile.is_zipfile(file):
+        raise ArgumentError(f"{str(file)!r} is no .npz file; write it with numpy.savez")
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except Exception as error:  # whatever NumPy meets in a file
+        raise ArgumentError(
+            f"the arrays in {str(file)!r} cannot be read ({_first_line(error)!r}); write them with "
+            "numpy.savez"
+        ) from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray) or array.dtype.kind not in "biufc":
+            raise ArgumentError(f"{name!r} in {str(file)!r} is not an array of numbers")
+    return arrays
 
 
 def _choose_ir(suffix: str) -> None:
@@ -53,7 +85,14 @@ def _choose_ir(suffix: str) -> None:
         os.environ["FLAGS_enable_pir_api"] = str(int(suffix == _PIR_SUFFIX))
 
 
-def _lower(path: Path, base: Path, out: Path, startup: Path | None) -> LoweringReport:
+def _lower(
+    path: Path,
+    base: Path,
+    out: Path,
+    startup: Path | None,
+    steps: int,
+    feed: dict[str, Any] | None,
+) -> LoweringReport:
     import paddle
 
     import radam_codegen
@@ -67,7 +106,7 @@ def _lower(path: Path, base: Path, out: Path, startup: Path | None) -> LoweringR
             main = _load(path)
             has_state = _load_state(base, scope)
             start = None if startup is None else _load(startup)
-            report = radam_codegen.lower(main, start, scope=scope)
+            report = radam_codegen.lower(main, start, scope=scope, time_steps=steps, feed=feed)
             if report.steps:
                 _save(report, out, path.suffix, has_state)
         return report

@@ -8,6 +8,7 @@ from typing import Any
 
 from radam_codegen.frontend.native.update import Left
 from radam_codegen.ir.plan import GroupPlan, UpdatePlan
+from radam_codegen.program.lowering.step_times import StepTimes
 
 __all__ = ["FusedStep", "LoweringReport", "Memory", "counted"]
 
@@ -77,6 +78,8 @@ class LoweringReport:
             there was no state in it yet.
         state: Bytes of optimizer state of the parameters whose updates were fused.
         traffic: Bytes that their updates read and write in a step, clip and decay included.
+        step_seconds: How long a run of the main program took before and after; None where
+            ``time_steps`` did not ask for it, or nothing was fused.
     """
 
     program: Any
@@ -88,6 +91,7 @@ class LoweringReport:
     converted: int | None
     state: Memory
     traffic: Memory
+    step_seconds: StepTimes | None = None
 
     @property
     def matched(self) -> int:
@@ -103,6 +107,7 @@ class LoweringReport:
             "converted": self.converted,
             "state": vars(self.state),
             "traffic": vars(self.traffic),
+            "step_seconds": None if self.step_seconds is None else vars(self.step_seconds),
         }
 
     def __str__(self) -> str:
@@ -118,6 +123,8 @@ class LoweringReport:
         if self.steps:
             lines.append(f"state: {self.state}")
             lines.append(f"traffic per step: {self.traffic}")
+            if self.step_seconds is not None:
+                lines.append(f"step: {self.step_seconds}")
             lines.append(
                 "state in the scope: none yet"
                 if self.converted is None
