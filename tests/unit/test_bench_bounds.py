@@ -101,6 +101,52 @@ def test_each_bound_can_be_violated(changes: dict[str, float], what: str, count:
     assert len(broken) == count, broken
 
 
+def _reasons(report: Report) -> dict[str, str]:
+    return {finding.what: finding.reason for finding in check(report) if finding.reason}
+
+
+def test_what_holds_needs_no_reason() -> None:
+    more = {**STEPS, "ieee-ceiling": 0.9, "one-op-pir": 0.5, "one-op-legacy": 0.5}
+    report = _report()
+    races = [_race(race.subject, race.variant, more, kernel=1.0) for race in report.suites]
+    assert _reasons(replace(report, suites=tuple(races))) == {}
+
+
+def test_a_violated_bound_comes_with_what_stands_in_the_way() -> None:
+    report = _report(network=11.3)
+    slow = {**STEPS, "kernel": 1.8, "ours-pir": 2.5, "native-pir": 3.0, "torch-adam-fused": 1.2}
+    slow.update({"ieee-ceiling": 1.75, "one-op-pir": 0.9, "ours-legacy": 9999.0})
+    slow["one-op-legacy"] = 0.25
+    races = [_race(race.subject, race.variant, slow, kernel=1.0) for race in report.suites]
+    networks = [replace(race, facts={"ours-pir": {"elements": 1000}}) for race in report.networks]
+    told = _reasons(replace(report, suites=tuple(races), networks=tuple(networks)))
+    assert told["one-1M, the update alone: kernel / ceiling of 28 bytes"] == (
+        "the ceiling's own loop with one IEEE division and one root per element takes 1.75 of the "
+        "ceiling, and the kernel 1.03 of that loop"
+    )
+    assert told["small-1000x1k, with global clip and L2: native-pir / ours-pir"] == (
+        "ours takes 2.50 of the ceiling over its memory, native-pir 3.00 of the same; of the 2500 "
+        "us of ours, a run of the Executor over the same variables that only adds 1 to a number "
+        "takes 900"
+    )
+    assert told["one-1M, the update alone: torch-adam-fused / ours-pir"] == (
+        "ours takes 2.50 of the ceiling over its memory, torch-adam-fused 1.20 of the same; of the "
+        "2500 us of ours, a run of the Executor over the same variables that only adds 1 to a "
+        "number takes 900"
+    )
+    legacy = "small-1000x1k: ours-legacy - empty-legacy - kernel, per tensor"
+    assert told[legacy].endswith("takes 250")
+    # 32 bytes of 1000 elements, of the 108,888,576 that take 1 ms.
+    assert told["mlp-50x256, with global clip and L2, PIR: optimizer's part, ours / native"] == (
+        "ours adds 1.3 ms and native 10.0 ms to 10.0 ms; the 0 MB of an update take 0.0 ms at the "
+        "ceiling of bert-base-like"
+    )
+
+
+def test_nothing_is_told_that_was_not_measured() -> None:
+    assert set(_reasons(_report(network=11.3, kernel=2.0))) == set()
+
+
 def test_a_kernel_within_the_caches_has_a_bound_of_its_own() -> None:
     report = _report()
     slow = tuple(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from radam_codegen.tools.bench import reasons
 from radam_codegen.tools.bench.contestants import PEERS
 from radam_codegen.tools.bench.figures import (
     ceiling_ratio,
@@ -63,6 +64,7 @@ class Finding:
         limit: The bound.
         at_most: Whether the figure must not be above it; else it must not be below it.
         unit: What both are in; empty for ratios.
+        reason: What the same run says of why it does not hold; empty where it holds.
     """
 
     what: str
@@ -70,6 +72,7 @@ class Finding:
     limit: float
     at_most: bool = True
     unit: str = ""
+    reason: str = ""
 
     @property
     def holds(self) -> bool | None:
@@ -81,12 +84,17 @@ class Finding:
 
 def check(report: Report) -> list[Finding]:
     """Compare a report with everything that must hold."""
-    return [finding for bounds in _BOUNDS for finding in bounds(report)]
+    findings = [finding for bounds in _BOUNDS for finding in bounds(report)]
+    return [each if each.holds is False else replace(each, reason="") for each in findings]
 
 
 def violated(findings: list[Finding]) -> list[Finding]:
     """The findings that do not hold; what was not measured is not among them."""
     return [finding for finding in findings if finding.holds is False]
+
+
+def _told(*texts: str) -> str:
+    return "; ".join(filter(None, texts))
 
 
 def _ceilings(report: Report) -> Iterator[Finding]:
@@ -107,6 +115,7 @@ def _in_cache(report: Report) -> Iterator[Finding]:
             f"{suite}, {VARIANTS['plain'].title}: kernel / ceiling of 28 bytes",
             ceiling_ratio(report.suites, suite, "plain", "kernel"),
             limit,
+            reason=reasons.division_and_root(report, suite),
         )
 
 
@@ -118,6 +127,10 @@ def _native(report: Report) -> Iterator[Finding]:
                 ratio(report.suites, suite, variant, native, ours),
                 limit,
                 at_most=False,
+                reason=_told(
+                    reasons.far_from_ceiling(report, suite, variant, ours, native),
+                    reasons.executor(report, suite, variant, ours),
+                ),
             )
 
 
@@ -131,7 +144,14 @@ def _peers(report: Report) -> Iterator[Finding]:
                 best = best_peer(report, suite, variant.name, ours)
                 name, figure = best or ("best peer", None)
                 yield Finding(
-                    f"{suite}, {variant.title}: {name} / {ours}", figure, _PEER, at_most=False
+                    f"{suite}, {variant.title}: {name} / {ours}",
+                    figure,
+                    _PEER,
+                    at_most=False,
+                    reason=_told(
+                        reasons.far_from_ceiling(report, suite, variant.name, ours, name),
+                        reasons.executor(report, suite, variant.name, ours),
+                    ),
                 )
                 bests.append(figure)
         known = [figure for figure in bests if figure is not None]
@@ -167,6 +187,7 @@ def _overhead(report: Report) -> Iterator[Finding]:
                 None if seconds is None else seconds * 1e6,
                 limit,
                 unit="us",
+                reason=reasons.executor(report, suite, "plain", name),
             )
 
 
@@ -176,6 +197,7 @@ def _networks(report: Report) -> Iterator[Finding]:
         f"{network}, {VARIANTS[variant].title}, PIR: optimizer's part, ours / native",
         split_ratio(report.networks, network, variant, "ours-pir", "native-pir", f"{BASE}-pir"),
         limit,
+        reason=reasons.traffic_of_network(report, network, variant, _LARGE[0]),
     )
 
 

@@ -11,6 +11,7 @@ from radam_codegen.tools.bench.suites import Suite
 __all__ = [
     "CONTESTANTS",
     "EMPTY",
+    "FLOORS",
     "KERNEL",
     "NATIVE",
     "OURS",
@@ -20,8 +21,9 @@ __all__ = [
 
 #: What a process needs before it has any parameters, bytes.
 _PROCESS_BYTES = 500 << 20
-#: What a program costs without an optimizer matters where the optimizer takes little time.
-_MOST_FOR_EMPTY = 2_000_000
+#: What a program costs without an optimizer, and what division and root cost, matters where the
+#: memory does not take longer.
+_MOST_FOR_SMALL = 2_000_000
 _PIR = {"FLAGS_enable_pir_api": "1"}
 _LEGACY = {"FLAGS_enable_pir_api": "0"}
 
@@ -56,8 +58,8 @@ class Contestant:
 
     @property
     def is_peer(self) -> bool:
-        """Whether this is neither ours nor Paddle's."""
-        return self.needs != "paddle"
+        """Whether this is neither ours nor Paddle's, and may be in another interpreter."""
+        return self.needs not in ("paddle", "numpy")
 
     def bytes_for(self, suite: Suite) -> int:
         """Memory of its process over a suite at most, bytes."""
@@ -104,6 +106,14 @@ NATIVE = (
         "native-legacy", "native, legacy static", "paddle_static", "native", environment=_LEGACY
     ),
 )
+#: The ceiling with a division and a root per element: no IEEE results come cheaper.
+_IEEE = Contestant(
+    "ieee-ceiling",
+    "ceiling with division and root",
+    "ieee_ceiling",
+    needs="numpy",
+    most_elements=_MOST_FOR_SMALL,
+)
 #: The programs of the static contestants without an optimizer.
 EMPTY = (
     _paddle(
@@ -112,7 +122,7 @@ EMPTY = (
         "paddle_static",
         "none",
         environment=_PIR,
-        most_elements=_MOST_FOR_EMPTY,
+        most_elements=_MOST_FOR_SMALL,
     ),
     _paddle(
         "empty-legacy",
@@ -120,9 +130,30 @@ EMPTY = (
         "paddle_static",
         "none",
         environment=_LEGACY,
-        most_elements=_MOST_FOR_EMPTY,
+        most_elements=_MOST_FOR_SMALL,
     ),
 )
+#: The same with one operator that adds 1 to a number: no program that does anything runs sooner.
+_ONE_OPERATOR = (
+    _paddle(
+        "one-op-pir",
+        "one small operator, PIR static",
+        "paddle_static",
+        "one-op",
+        environment=_PIR,
+        most_elements=_MOST_FOR_SMALL,
+    ),
+    _paddle(
+        "one-op-legacy",
+        "one small operator, legacy static",
+        "paddle_static",
+        "one-op",
+        environment=_LEGACY,
+        most_elements=_MOST_FOR_SMALL,
+    ),
+)
+#: What somebody's step cannot go below, whoever wrote it.
+FLOORS = (_IEEE, *_ONE_OPERATOR)
 PEERS = (
     _torch("torch-radam", "torch RAdam, foreach", "radam"),
     _torch("torch-radam-compiled", "torch RAdam, compiled", "radam-compiled", on_request=True),
@@ -138,5 +169,5 @@ PEERS = (
 
 #: By name, in the order of reports.
 CONTESTANTS: Mapping[str, Contestant] = {
-    each.name: each for each in (KERNEL, *OURS, *NATIVE, *EMPTY, *PEERS)
+    each.name: each for each in (_IEEE, KERNEL, *OURS, *NATIVE, *EMPTY, *_ONE_OPERATOR, *PEERS)
 }

@@ -28,6 +28,10 @@ def build_equipment(folder: Path, config: Config) -> Path:
         *compiler.command,
         "-std=c11",
         "-O3",
+        # As kernels are compiled: roots are vectorized without errno, and nothing is fused.
+        "-ffp-contract=off",
+        "-fno-math-errno",
+        "-fno-trapping-math",
         *(("-march=native",) if compiler.native_flags else ()),
         "-Wall",
         "-Wextra",
@@ -40,6 +44,7 @@ def build_equipment(folder: Path, config: Config) -> Path:
         str(_SOURCE),
         "-o",
         str(library),
+        "-lm",
     )
     if run_logged(command, folder, log, config.compile_timeout) != 0:
         said = log.read_text(encoding="utf-8", errors="replace")[-2000:]

@@ -1,11 +1,12 @@
-/* What steps are measured against, and with: the same traffic with next to no arithmetic, and a clock
- * around each step of a kernel.
+/* What steps are measured against, and with: the same traffic with next to no arithmetic, the same with
+ * a step's division and square root and nothing else, and a clock around each step of a kernel.
  *
  * The threads of the ceiling spin between steps, which no library that shares its process may do: a
  * step cannot start and end its threads faster.
  */
 #define _POSIX_C_SOURCE 200809L
 
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -36,6 +37,7 @@ typedef struct team {
     share *shares;
     int32_t threads;
     int32_t with_norm; /* read the gradients once before */
+    int32_t with_root; /* divide by a square root per element */
     float zero;        /* which the compiler does not know */
     _Atomic int64_t phase;
     _Atomic int64_t done;
@@ -96,11 +98,30 @@ static void move(const arrays *piece, float zero) {
     }
 }
 
+/* Likewise with the two operations of a step that a core cannot start anew in every cycle. */
+static void move_with_root(const arrays *piece, float zero) {
+    float *restrict param = piece->param;
+    const float *restrict grad = piece->grad;
+    float *restrict moment1 = piece->moment1;
+    float *restrict moment2 = piece->moment2;
+    for (int64_t i = 0; i < piece->numel; ++i) {
+        const float nothing = zero * grad[i];
+        const float new_moment1 = moment1[i] + nothing;
+        const float new_moment2 = moment2[i] + nothing;
+        const float new_param = param[i] + zero * (new_moment1 / (sqrtf(new_moment2) + 1.0f));
+        param[i] = new_param;
+        moment1[i] = new_moment1;
+        moment2[i] = new_moment2;
+    }
+}
+
 static void do_share(const team *team, share *share, int64_t phase) {
     const int reads = team->with_norm && phase % 2 == 0;
     for (int64_t i = 0; i < share->count; ++i) {
         if (reads) {
             share->sum += read_gradient(share->pieces[i].grad, share->pieces[i].numel);
+        } else if (team->with_root) {
+            move_with_root(&share->pieces[i], team->zero);
         } else {
             move(&share->pieces[i], team->zero);
         }
@@ -161,13 +182,15 @@ static int cut(const arrays *tensors, int64_t count, share *shares, int32_t thre
     return 1;
 }
 
-/* Times steps that only move what a step moves: per element 28 bytes, or 32 with a norm. All values
- * stay as they are. Returns 0, or 1 when threads or memory are not to be had. */
+/* Times steps that only move what a step moves: per element 28 bytes, or 32 with a norm; with_root has
+ * them divide and take roots, too. All values stay as they are, if no second moment is below 0. Returns
+ * 0, or 1 when threads or memory are not to be had. */
 __attribute__((visibility("default"))) int32_t bench_ceiling(const arrays *tensors, int64_t count,
                                                              int32_t threads, int32_t with_norm,
-                                                             float zero, int64_t steps,
-                                                             double *seconds) {
-    team team = {.threads = threads, .with_norm = with_norm, .zero = zero};
+                                                             int32_t with_root, float zero,
+                                                             int64_t steps, double *seconds) {
+    team team = {
+        .threads = threads, .with_norm = with_norm, .with_root = with_root, .zero = zero};
     int32_t started = 1;
     int32_t status = 1;
     member *members = calloc((size_t)threads, sizeof(member));

@@ -164,7 +164,8 @@ def check_grid(findings: Sequence[Finding]) -> Grid:
         measured = "" if each.figure is None else f"{round(each.figure, 3) + 0.0:.3f}{unit}"
         bound = f"{'at most' if each.at_most else 'at least'} {each.limit:g}{unit}"
         rows.append((each.what, measured, bound, words[each.holds]))
-    return Grid("What must hold", ("", "measured", "bound", ""), rows)
+    notes = [f"{each.what}: {each.reason}" for each in findings if each.reason]
+    return Grid("What must hold", ("", "measured", "bound", ""), rows, notes)
 
 
 def duration(seconds: float) -> str:

@@ -28,15 +28,22 @@ class Ceiling:
         arrays: What to move.
         threads: On how many threads.
         with_norm: Whether the gradients are read once more before.
+        with_root: Whether each element is divided by a root, too, as a step does.
     """
 
     def __init__(
-        self, equipment: str, arrays: Sequence[Arrays], threads: int, with_norm: bool
+        self,
+        equipment: str,
+        arrays: Sequence[Arrays],
+        threads: int,
+        with_norm: bool,
+        with_root: bool = False,
     ) -> None:
         self._move = ctypes.CDLL(equipment).bench_ceiling
         self._move.argtypes = (
             ctypes.POINTER(_Arrays),
             ctypes.c_int64,
+            ctypes.c_int32,
             ctypes.c_int32,
             ctypes.c_int32,
             ctypes.c_float,
@@ -45,7 +52,7 @@ class Ceiling:
         )
         self._arrays = (_Arrays * len(arrays))(*(_Arrays(*each) for each in arrays))
         self._threads = threads
-        self._with_norm = with_norm
+        self._with = int(with_norm), int(with_root)
 
     def time_steps(self, count: int) -> list[float]:
         """Move everything ``count`` times; return the seconds of each.
@@ -55,7 +62,7 @@ class Ceiling:
         """
         seconds = (ctypes.c_double * count)()
         status = self._move(
-            self._arrays, len(self._arrays), self._threads, self._with_norm, 0.0, count, seconds
+            self._arrays, len(self._arrays), self._threads, *self._with, 0.0, count, seconds
         )
         if status != 0:
             raise MemoryError("the ceiling could not be measured: no threads or no memory")

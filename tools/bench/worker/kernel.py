@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
 from typing import Any
 
 from .contestant import Arrays, Contestant
+from .plain_memory import PlainMemory
 from .workload import Workload
 
 __all__ = ["make"]
 
-#: Arrays begin where a cache line does, as Paddle's do.
-_ALIGNMENT = 64
 _KEY = -(1 << 62)
 
 
@@ -50,17 +48,9 @@ class _KernelSteps(Contestant):
         library = kernels.operator()
         kernels.register(_KEY, LaunchSpec.from_group(group))
         count = len(workload.shapes)
-        self._held: list[Any] = []
-        self._arrays = []
+        self._memory = PlainMemory(workload)
         self._tensors = library.ffi.new("radam_tensor[]", count)
-        for index in range(count):
-            values = [workload.parameter(index), workload.gradient(index)]
-            values += [np.zeros_like(values[0])] * 2
-            held = [_aligned(each) for each in values]
-            self._held.append(held)
-            arrays = _arrays(held)
-            self._arrays.append(arrays)
-            tensor = self._tensors[index]
+        for tensor, arrays in zip(self._tensors, self._memory.arrays):
             for name in ("param", "grad", "moment1", "moment2"):
                 setattr(tensor, name, library.ffi.cast("void *", getattr(arrays, name)))
             tensor.numel = arrays.numel
@@ -85,7 +75,7 @@ class _KernelSteps(Contestant):
             self._run,
             _KEY,
             self._tensor_address,
-            len(self._arrays),
+            len(self._memory.arrays),
             self._counts.ctypes.data,
             self._learning_rate,
             count,
@@ -96,20 +86,4 @@ class _KernelSteps(Contestant):
         return list(seconds)
 
     def arrays(self) -> list[Arrays]:
-        return self._arrays
-
-
-def _arrays(held: Sequence[Any]) -> Arrays:
-    param, grad, moment1, moment2 = (each.ctypes.data for each in held)
-    return Arrays(param, grad, moment1, moment2, held[0].size)
-
-
-def _aligned(values: Any) -> Any:
-    """A copy of an array in memory that begins where a cache line does, as a flat array."""
-    import numpy as np
-
-    memory = np.empty(values.nbytes + _ALIGNMENT, np.uint8)
-    start = -memory.ctypes.data % _ALIGNMENT
-    copy = memory[start : start + values.nbytes].view(np.float32)
-    copy[:] = values.ravel()
-    return copy
+        return self._memory.arrays

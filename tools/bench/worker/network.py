@@ -40,6 +40,10 @@ class _TrainingSteps(Contestant):
             optimizer = make_optimizer(kind, workload)
             if optimizer is None:
                 pairs = paddle.static.append_backward(loss)
+                # Of a ResNet, PIR also lists statistics, which have no gradient.
+                pairs = [
+                    (parameter, gradient) for parameter, gradient in pairs if gradient is not None
+                ]
                 for _, gradient in pairs:
                     # Else their memory is used again at once, and forward and backward run faster
                     # than with any optimizer.

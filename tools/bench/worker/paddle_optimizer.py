@@ -10,16 +10,16 @@ __all__ = ["make_optimizer"]
 
 
 def make_optimizer(kind: str, workload: Workload, parameters: Any = None) -> Any:
-    """Make an optimizer with the workload's numbers; None for ``"none"``.
+    """Make an optimizer with the workload's numbers; None for what is neither ours nor native.
 
     Args:
-        kind: ``"ours"``, ``"native"`` or ``"none"``.
+        kind: ``"ours"``, ``"native"`` or something else.
         workload: Its numbers.
         parameters: What to optimize, in dynamic graph.
     """
     import paddle
 
-    if kind == "none":
+    if kind not in ("ours", "native"):
         return None
     clip = None
     if workload.clip_norm is not None:

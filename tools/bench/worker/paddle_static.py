@@ -16,8 +16,8 @@ def make(workload: Workload, options: dict[str, Any]) -> Contestant:
 
     Args:
         workload: What to step.
-        options: ``optimizer``: ``"ours"``, ``"native"``, or ``"none"`` for the same program without
-            an optimizer.
+        options: ``optimizer``: ``"ours"``, ``"native"``, ``"none"`` for the same program without an
+            optimizer, or ``"one-op"`` for that with one small operator.
     """
     return _StaticSteps(workload, options["optimizer"])
 
@@ -37,7 +37,9 @@ class _StaticSteps(Contestant):
                 for index, shape in enumerate(workload.shapes)
             ]
             self._optimizer = make_optimizer(kind, workload)
-            if self._optimizer is not None:
+            if kind == "one-op":
+                paddle.increment(_gradient(paddle, len(pairs), (1,)))
+            elif self._optimizer is not None:
                 self._optimizer.apply_gradients(pairs)
         self._executor.run(startup, scope=self._scope)
         for index in range(len(workload.shapes)):
