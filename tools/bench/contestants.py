@@ -11,7 +11,6 @@ from radam_codegen.tools.bench.suites import Suite
 __all__ = [
     "CONTESTANTS",
     "EMPTY",
-    "FLOORS",
     "KERNEL",
     "NATIVE",
     "OURS",
@@ -152,8 +151,6 @@ _ONE_OPERATOR = (
         most_elements=_MOST_FOR_SMALL,
     ),
 )
-#: What somebody's step cannot go below, whoever wrote it.
-FLOORS = (_IEEE, *_ONE_OPERATOR)
 PEERS = (
     _torch("torch-radam", "torch RAdam, foreach", "radam"),
     _torch("torch-radam-compiled", "torch RAdam, compiled", "radam-compiled", on_request=True),
