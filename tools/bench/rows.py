@@ -103,7 +103,8 @@ def network_grids(report: Report) -> list[Grid]:
             names = {f"native-{ir}": f"native, {ir}", f"ours-{ir}": f"ours, {ir}"}
             notes += [note for note in _absences(races, names) if note]
         columns = ("", "forward and backward", "+ ours", "+ native", "ours / native")
-        grids.append(Grid(f"{NETWORKS.get(subject, subject)}: one step", columns, rows, notes))
+        title = f"{NETWORKS.get(subject, subject)}: one step"
+        grids.append(Grid(title, columns, rows, list(dict.fromkeys(notes))))
     return grids
 
 

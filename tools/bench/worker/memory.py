@@ -40,8 +40,8 @@ def measure(options: dict[str, Any]) -> dict[str, float]:
     before = _resident("VmRSS")
     make = paddle_static.make if options["module"] == "paddle_static" else paddle_dynamic.make
     contestant = make(workload, {"optimizer": options["optimizer"]})
-    # Making the values took memory, too: what of it is free goes back to the system, and the mark of
-    # the highest goes down to what is there now.
+    # Making the values took memory, too: what of it is free goes back to the system, and the mark
+    # of the highest goes down to what is there now.
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     for _ in range(_STEPS):
