@@ -80,7 +80,10 @@ static float read_gradient(const float *restrict grad, int64_t numel) {
     return sum;
 }
 
-static void move(const arrays *piece, float zero) {
+/* Moves the elements of a piece; with_root also has each divided by a square root, which are the two
+ * operations of a step that a core cannot start anew in every cycle. */
+static inline __attribute__((always_inline)) void move(const arrays *piece, float zero,
+                                                       int with_root) {
     float *restrict param = piece->param;
     const float *restrict grad = piece->grad;
     float *restrict moment1 = piece->moment1;
@@ -89,26 +92,10 @@ static void move(const arrays *piece, float zero) {
         /* Stores come last: a load waits for those before it whose addresses end alike, as they do
          * where arrays begin on pages. */
         const float nothing = zero * grad[i];
-        const float new_param = param[i] + nothing;
         const float new_moment1 = moment1[i] + nothing;
         const float new_moment2 = moment2[i] + nothing;
-        param[i] = new_param;
-        moment1[i] = new_moment1;
-        moment2[i] = new_moment2;
-    }
-}
-
-/* Likewise with the two operations of a step that a core cannot start anew in every cycle. */
-static void move_with_root(const arrays *piece, float zero) {
-    float *restrict param = piece->param;
-    const float *restrict grad = piece->grad;
-    float *restrict moment1 = piece->moment1;
-    float *restrict moment2 = piece->moment2;
-    for (int64_t i = 0; i < piece->numel; ++i) {
-        const float nothing = zero * grad[i];
-        const float new_moment1 = moment1[i] + nothing;
-        const float new_moment2 = moment2[i] + nothing;
-        const float new_param = param[i] + zero * (new_moment1 / (sqrtf(new_moment2) + 1.0f));
+        const float quotient = with_root ? new_moment1 / (sqrtf(new_moment2) + 1.0f) : grad[i];
+        const float new_param = param[i] + zero * quotient;
         param[i] = new_param;
         moment1[i] = new_moment1;
         moment2[i] = new_moment2;
@@ -121,9 +108,9 @@ static void do_share(const team *team, share *share, int64_t phase) {
         if (reads) {
             share->sum += read_gradient(share->pieces[i].grad, share->pieces[i].numel);
         } else if (team->with_root) {
-            move_with_root(&share->pieces[i], team->zero);
+            move(&share->pieces[i], team->zero, 1);
         } else {
-            move(&share->pieces[i], team->zero);
+            move(&share->pieces[i], team->zero, 0);
         }
     }
 }
