@@ -9,6 +9,7 @@
 #include "paddle/phi/api/ext/op_meta_info.h"
 #include "paddle/phi/api/include/tensor.h"
 
+#include "dense_tensor.h"
 #include "group.h"
 #include "raise.h"
 
@@ -76,12 +77,23 @@ class Input {
     }
   }
 
-  int64_t numel(int64_t index) const { return checked(index).numel(); }
+  int64_t numel(int64_t index) const {
+    const phi::DenseTensor *dense = dense_tensor_in(tensor(index));
+    return dense != nullptr && dense->Holder() != nullptr ? dense->numel() : checked(index).numel();
+  }
 
   DataType dtype() const { return tensor(0).dtype(); }
 
   // Likewise for a tensor whose elements must be of a type: a radam_cuda_dtype.
   void *address(int64_t index, int64_t numel, int32_t dtype) const {
+    // As it is in every step but one that goes wrong.
+    const phi::DenseTensor *dense = dense_tensor_in(tensor(index));
+    void *elements = nullptr;
+    if (dense != nullptr && dense->meta().dtype == kDataTypes[dtype] && dense->numel() == numel &&
+        place_.GetType() == phi::AllocationType::CPU && find_elements(*dense, numel, &elements) &&
+        elements != nullptr) {
+      return elements;
+    }
     const DataType found = tensor(index).dtype();
     if (found != kDataTypes[dtype]) {
       throw_invalid_argument("radam_codegen: " + name(index) + " is " + dtype_name(found) +

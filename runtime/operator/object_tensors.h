@@ -14,6 +14,8 @@
 
 #include <radam_codegen/operator.h>
 
+#include "dense_tensor.h"
+
 namespace radam_codegen {
 
 // What Paddle declares in paddle/utils/pybind.h, which wants the headers of Python: the tensor in a
@@ -32,33 +34,11 @@ inline bool read_objects_with(void *module) {
 
 // The dense tensor in a Python object; nullptr where there is something else in it, or nothing.
 inline const phi::DenseTensor *dense_tensor_of(TensorOfObject tensor_of, void *object) {
-  if (object == nullptr) {
-    return nullptr;
-  }
-  const paddle::Tensor &tensor = tensor_of(object, 0);
-  if (!tensor.defined() || !tensor.is_dense_tensor()) {
-    return nullptr;
-  }
-  return static_cast<const phi::DenseTensor *>(tensor.impl().get());
+  return object == nullptr ? nullptr : dense_tensor_in(tensor_of(object, 0));
 }
 
 inline bool is_same(const phi::DDim &one, const phi::DDim &other) {
   return one.size() == other.size() && std::equal(one.Get(), one.Get() + one.size(), other.Get());
-}
-
-// Whether a kernel can work on numel elements of a tensor; sets their address, NULL if there are none.
-inline bool find_elements(const phi::DenseTensor &tensor, int64_t numel, void **address) {
-  *address = nullptr;
-  if (numel == 0) {
-    return true;
-  }
-  const phi::Allocation *memory = tensor.Holder().get();
-  if (memory == nullptr || memory->place().GetType() != phi::AllocationType::CPU ||
-      memory->size() < tensor.meta().offset + numel * phi::SizeOf(tensor.meta().dtype)) {
-    return false;
-  }
-  *address = static_cast<char *>(memory->ptr()) + tensor.meta().offset;
-  return true;
 }
 
 constexpr int64_t kRoles = RADAM_MASTER + 1;
