@@ -68,6 +68,7 @@ class OperatorLibrary:
         tensor_numbers: Sequence[TensorNumbers],
         classes: Sequence[TensorClass],
         moments: Moments | None = None,
+        drops_results: bool = False,
     ) -> None:
         """Make a group known under a key (int64), in place of one that had the key before.
 
@@ -79,6 +80,8 @@ class OperatorLibrary:
             classes: Types of the tensors, by the number of the body that updates them. A step with
                 tensors of other types is refused.
             moments: Where a step finds the moments; None: each tensor has entries of its own.
+            drops_results: Whether a step on the CPU lets go of the operator's results, which are
+                tensors of their own that nobody reads.
 
         Raises:
             ArgumentError: A body number is not one of the kernel's.
@@ -111,7 +114,7 @@ class OperatorLibrary:
         if self.ffi.typeof(kernel.kernel) == self.ffi.typeof("const radam_cuda_kernel *"):
             status = self.library.radam_operator_register_cuda(*given)
         else:
-            status = self.library.radam_operator_register(*given)
+            status = self.library.radam_operator_register(*given, int(drops_results))
         if status == 1:
             raise AbiMismatchError(
                 f"Kernel {kernel.name} ({kernel.path}) was built for another version of the "

@@ -23,6 +23,7 @@
 #include "operator/inputs.h"
 #include "operator/raise.h"
 #include "operator/registry.h"
+#include "operator/results.h"
 
 namespace radam_codegen {
 namespace {
@@ -77,6 +78,9 @@ void run_step(CustomOpKernelContext *context) {
   }
 #endif
   run_cpu_step(*context, group->cpu());
+  if (group->cpu()->drops_results()) {
+    drop_results(context);
+  }
 }
 
 }  // namespace

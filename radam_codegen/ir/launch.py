@@ -52,10 +52,17 @@ class LaunchSpec:
     target: str = "c"
     #: Where the operator finds the moments; None: each parameter has tensors of its own.
     moments: Moments | None = None
+    #: Whether nobody reads the operator's results, which are tensors of their own: they share the
+    #: memory of what is updated, and a step lets go of it.
+    drops_results: bool = False
 
     @classmethod
     def from_group(
-        cls, group: GroupPlan, target: str = "c", moments: Moments | None = None
+        cls,
+        group: GroupPlan,
+        target: str = "c",
+        moments: Moments | None = None,
+        drops_results: bool = False,
     ) -> LaunchSpec:
         """Take from a group of a plan what its launch needs."""
         structure = group.structure
@@ -74,7 +81,7 @@ class LaunchSpec:
             )
             for tensor in group.tensors
         )
-        return cls(structure, numbers, tensors, target, moments)
+        return cls(structure, numbers, tensors, target, moments, drops_results)
 
     @property
     def key(self) -> int:

@@ -72,6 +72,8 @@ def launch_to_text(spec: LaunchSpec) -> str:
         document["target"] = spec.target
     if spec.moments is not None:
         document["moments"] = [list(spec.moments.sizes), list(map(list, spec.moments.places))]
+    if spec.drops_results:
+        document["results"] = "dropped"
     return json.dumps(document, separators=(",", ":"), allow_nan=False)
 
 
@@ -100,13 +102,15 @@ class _Run(NamedTuple):
 
 def _read_launch(node: Node) -> LaunchSpec:
     node.field("version").constant(_VERSION, "this release reads no other version")
-    optional = ("target", "moments")
+    optional = ("target", "moments", "results")
     _, clip, skip, classes, numbers, tensors = node.fields(
         "version", "clip", "skip", "classes", "numbers", "tensors", optional=optional
     )
-    target, moments = map(node.optional, optional)
+    target, moments, results = map(node.optional, optional)
     if target is not None:
         target.constant("cuda", "any other target goes without saying")
+    if results is not None:
+        results.constant("dropped", "that they are kept goes without saying")
     kinds = classes.items(_read_class)
     if not kinds:
         raise classes.error("must have an entry")
@@ -129,6 +133,7 @@ def _read_launch(node: Node) -> LaunchSpec:
         whole,
         "c" if target is None else "cuda",
         None if moments is None else _read_moments(moments, whole, kinds),
+        results is not None,
     )
 
 

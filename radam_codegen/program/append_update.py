@@ -162,9 +162,12 @@ def emit_group(
         The operators, in their order.
     """
     state = maker.static.of_group(group, wanted_layout())
-    launch = LaunchSpec.from_group(group.plan, target, state.moments)
-    key, text = launch.key, launch.to_text()
     gathered = GatheredSteps(main, state.counts) if state.counts else None
+    # In the legacy IR results are the very variables that are updated; gathered counts are stored
+    # from the result.
+    drops_results = framework.in_pir_mode() and gathered is None
+    launch = LaunchSpec.from_group(group.plan, target, state.moments, drops_results)
+    key, text = launch.key, launch.to_text()
     emit_build(startup, gathered.as_many_in(startup) if gathered else state.step, key, text)
     operation = emit_step(
         main,

@@ -95,7 +95,9 @@ def register(key: int, spec: LaunchSpec) -> None:
         check_gpu()
     kernel = _kernel(spec.structure, spec.target)
     classes = spec.structure.classes
-    operator().register(key, kernel, spec.numbers, spec.tensors, classes, spec.moments)
+    operator().register(
+        key, kernel, spec.numbers, spec.tensors, classes, spec.moments, spec.drops_results
+    )
 
 
 def _kernel(structure: KernelStructure, target: str) -> LoadedKernel | LoadedCudaKernel:

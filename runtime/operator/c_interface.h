@@ -61,7 +61,8 @@ uint32_t radam_operator_abi_version(void) { return RADAM_CODEGEN_ABI_VERSION; }
 int32_t radam_operator_register(int64_t key, const radam_kernel *kernel,
                                 const radam_numbers *numbers,
                                 const radam_tensor_numbers *tensor_numbers,
-                                const radam_operator_inputs *inputs, int64_t tensor_count) {
+                                const radam_operator_inputs *inputs, int64_t tensor_count,
+                                int32_t drops_results) {
   using namespace radam_codegen;
   if (kernel == nullptr) {
     return 3;
@@ -73,7 +74,7 @@ int32_t radam_operator_register(int64_t key, const radam_kernel *kernel,
       check_registration(numbers, tensor_numbers, inputs, tensor_count, kernel->body_count);
   if (fault == 0) {
     keep_group(key, std::make_shared<CpuGroup>(kernel, *numbers, tensor_numbers, inputs,
-                                               tensor_count));
+                                               tensor_count, drops_results != 0));
   }
   return fault;
 }

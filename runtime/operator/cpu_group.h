@@ -33,11 +33,16 @@ class CpuGroup final : public Group {
  public:
   CpuGroup(const radam_kernel *kernel, const radam_numbers &numbers,
            const radam_tensor_numbers *tensor_numbers, const radam_operator_inputs *inputs,
-           int64_t tensor_count)
-      : Group(numbers, tensor_numbers, inputs, tensor_count), kernel_(kernel) {}
+           int64_t tensor_count, bool drops_results)
+      : Group(numbers, tensor_numbers, inputs, tensor_count),
+        kernel_(kernel),
+        drops_results_(drops_results) {}
   ~CpuGroup() override { delete kept_.load(std::memory_order_acquire); }
 
   CpuGroup *cpu() override { return this; }
+
+  // Whether nobody reads the results of the operator, which are tensors of their own.
+  bool drops_results() const { return drops_results_; }
 
   // A workspace that nobody else uses. Several executors may run one group at a time.
   std::unique_ptr<Workspace> take_workspace() {
@@ -133,6 +138,7 @@ class CpuGroup final : public Group {
   }
 
   const radam_kernel *kernel_;
+  const bool drops_results_;
   std::atomic<Workspace *> kept_{nullptr};
   std::mutex mutex_;
   std::vector<std::unique_ptr<Workspace>> free_;

@@ -41,15 +41,18 @@ typedef struct radam_operator_inputs {
 
 /* Makes a group known under a key, in place of one that had the key before. The arrays, which have
  * tensor_count entries, are copied; the kernel must stay loaded for as long as the process runs.
+ * drops_results is not 0 where the results of the operator are tensors of their own, beside the inputs
+ * that they share memory with, and nobody reads them: a step lets go of that memory then.
  * Returns 1 when the kernel's ABI is not this library's, 2 when a body number is out of range, 3 for
  * a NULL pointer, 5 for a storage or an offset below 0. */
 int32_t radam_operator_register(int64_t key, const radam_kernel *kernel,
                                 const radam_numbers *numbers,
                                 const radam_tensor_numbers *tensor_numbers,
-                                const radam_operator_inputs *inputs, int64_t tensor_count);
+                                const radam_operator_inputs *inputs, int64_t tensor_count,
+                                int32_t drops_results);
 
-/* Likewise for a kernel that runs on a GPU, of which the steps find all tensors; 1 stands for the CUDA
- * kernel ABI. Returns 4 where the library was compiled without RADAM_CODEGEN_WITH_CUDA. */
+/* Likewise for a kernel that runs on a GPU, of which the steps find all tensors; results are left as
+ * they are. 1 stands for the CUDA kernel ABI. Returns 4 where the library was compiled without RADAM_CODEGEN_WITH_CUDA. */
 int32_t radam_operator_register_cuda(int64_t key, const radam_cuda_kernel *kernel,
                                      const radam_numbers *numbers,
                                      const radam_tensor_numbers *tensor_numbers,
