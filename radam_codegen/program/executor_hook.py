@@ -5,7 +5,8 @@ One attribute of one class is replaced, once per process. What the hook does bey
 - a run with optimize ops in its fetch list, or with ``use_prune=True``, runs a pruned copy of the
   program, in both IRs (:mod:`~radam_codegen.program.pruning`);
 - a PIR program with our operators is printed for the Executor's key only when it has changed
-  (:mod:`~radam_codegen.program.program_key`);
+  (:mod:`~radam_codegen.program.program_key`), and what else Paddle does anew for every run of it is
+  left out (:mod:`~radam_codegen.program.ready_runs`);
 - a program with several learning-rate schedulers gets each of them written before the run;
 - when a run fails because our operator could not be built, or finds no state, our own error comes
   out.
@@ -25,14 +26,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import paddle
+from paddle.base import executor as paddles
+from paddle.base.framework import in_pir_mode
 from paddle.static import CompiledProgram, Executor
 
 from radam_codegen.config import Config, watch
 from radam_codegen.errors import OperatorError, ProgramError, RadamCodegenError
 from radam_codegen.program.fetches import Fetches, has_optimize_op, split_fetch_list
 from radam_codegen.program.operator import STEP_OP, check_operators, take_failure
-from radam_codegen.program.program_key import known_texts, use_known_texts
+from radam_codegen.program.program_key import known_texts
 from radam_codegen.program.pruning import feed_names_of, prune_cache
+from radam_codegen.program.ready_runs import use_known_programs
 from radam_codegen.program.schedulers import (
     SchedulerSet,
     all_schedulers,
@@ -95,16 +99,16 @@ _SCOPE = _Run._fields.index("scope")
 _USE_PRUNE = _Run._fields.index("use_prune")
 
 
-def _hooked(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
+def _hooked(wrapped: Callable[..., Any]) -> Callable[..., Any]:
+    original = _with_known_programs(wrapped)
+
+    @functools.wraps(wrapped)
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         fetch_list = args[2] if len(args) > 2 else kwargs.get("fetch_list")
         use_prune = args[_USE_PRUNE] if len(args) > _USE_PRUNE else kwargs.get("use_prune")
         program = args[0] if args else kwargs.get("program")
         if program is None:
             program = paddle.static.default_main_program()
-        if isinstance(program, paddle.pir.Program):
-            use_known_texts(self)
         try:
             if use_prune or has_optimize_op(fetch_list):
                 return _run_pruned(original, self, program, _Run(*args, **kwargs))
@@ -129,6 +133,29 @@ def _hooked(original: Callable[..., Any]) -> Callable[..., Any]:
             raise
 
     setattr(run, _MARK, True)
+    return run
+
+
+def _with_known_programs(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``Executor.run`` for callers of the hook: it is told which PIR programs are known."""
+    # Whoever wrapped it before us may look into the program.
+    code = getattr(original, "__code__", None)
+    is_paddles = code is not None and code.co_filename == paddles.__file__
+
+    def run(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        program = args[0] if args else kwargs.get("program")
+        if program is None:
+            program = paddle.static.default_main_program()
+        if not isinstance(program, paddle.pir.Program) or not in_pir_mode():
+            return original(executor, *args, **kwargs)
+        use_known_programs(executor)
+        known = known_texts.known(program) if is_paddles else None
+        if known is None:
+            return original(executor, *args, **kwargs)
+        if args:
+            return original(executor, known, *args[1:], **kwargs)
+        return original(executor, **{**kwargs, "program": known})
+
     return run
 
 

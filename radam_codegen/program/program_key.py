@@ -4,7 +4,8 @@ Before every run the Executor prints the whole program and hashes the text, whic
 half of a step over many small tensors. Here that hash is kept by the program's fingerprint
 (:mod:`~radam_codegen.program.fingerprint`), so that a program is printed once per state. Whatever
 changes a program changes its fingerprint, and it is printed anew: two runs have the same key
-exactly where their texts are the same, as without this.
+exactly where their texts are the same, as without this. What the Executor does with the hash is in
+:mod:`~radam_codegen.program.ready_runs`.
 
 It is done for programs that hold operators of this package, and can be switched off:
 ``RADAM_CODEGEN_PROGRAM_KEY=text``.
@@ -14,13 +15,32 @@ from __future__ import annotations
 
 from typing import Any
 
-import paddle
-from paddle.base.executor import _ExecutorCache, _get_program_cache_key
-
 from radam_codegen.program.fingerprint import fingerprint_of
 from radam_codegen.toolchain.forks import ForkSafeLock
 
-__all__ = ["KnownTexts", "known_texts", "state_of_program", "use_known_texts"]
+__all__ = ["KnownProgram", "KnownTexts", "known_texts", "state_of_program"]
+
+
+class KnownProgram:
+    """A PIR program whose text need not be printed: what the Executor is given in its place.
+
+    Of a ``paddle.pir.Program`` the Executor lists all operators before every run, only to warn of
+    one without any, which takes half a millisecond of a thousand. This is not one; otherwise it
+    answers as the program does.
+
+    Attributes:
+        program: the ``paddle.pir.Program``.
+        text_hash: hash of its text.
+    """
+
+    __slots__ = ("program", "text_hash")
+
+    def __init__(self, program: Any, text_hash: int) -> None:
+        self.program = program
+        self.text_hash = text_hash
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.program, name)
 
 
 class KnownTexts:
@@ -41,6 +61,11 @@ class KnownTexts:
         self.enabled = True
         self.printed = 0
         self.found = 0
+
+    def known(self, program: Any) -> KnownProgram | None:
+        """Return a program with the hash of its text; None where :meth:`hash_of` is."""
+        found = self.hash_of(program)
+        return None if found is None else KnownProgram(program, found)
 
     def hash_of(self, program: Any) -> int | None:
         """Return the hash of the program's text; None where Paddle is to find it as it always does.
@@ -68,46 +93,6 @@ class KnownTexts:
 
 #: The one of this process.
 known_texts = KnownTexts()
-
-
-class _KeyedRun(_ExecutorCache._CachedData):  # type: ignore[misc]
-    """A run, as Paddle's cache of executors looks it up: equal keys are one entry."""
-
-    def __init__(
-        self,
-        program: Any,
-        feed: Any,
-        fetch_list: Any,
-        feed_var_name: str,
-        fetch_var_name: str,
-        place: Any,
-        scope: Any,
-        plan: Any = None,
-    ) -> None:
-        text = known_texts.hash_of(program) if isinstance(program, paddle.pir.Program) else None
-        if text is None:
-            super().__init__(
-                program, feed, fetch_list, feed_var_name, fetch_var_name, place, scope, plan
-            )
-            return
-        self.program = program
-        self.feed = feed
-        self.fetch_list = fetch_list
-        self.feed_var_name = feed_var_name
-        self.fetch_var_name = fetch_var_name
-        self.place = place
-        self.scope = scope
-        self.plan = plan
-        # What Paddle has in its key, in its place the text's hash for the text.
-        names = _get_program_cache_key(feed, fetch_list)
-        self.key = hash((text, scope.raw_address(), names))
-
-
-def use_known_texts(executor: Any) -> None:
-    """Have an Executor look up the texts of PIR programs; it costs nothing when it does already."""
-    cache = executor._executor_cache
-    if cache._CachedData is not _KeyedRun:
-        cache._CachedData = _KeyedRun
 
 
 def state_of_program(program: Any) -> object:

@@ -1,0 +1,118 @@
+"""What Paddle's Executor keeps ready to run a PIR program with operators of this package.
+
+The Executor looks up what it has made ready by the text of the program, the names of feeds and
+fetches, and the scope. For programs whose text is known (:mod:`~radam_codegen.program.program_key`)
+
+- the text's hash stands for the text;
+- of the program's inputs only those are looked through in every run that can be fed in it;
+- a program of nothing but updates runs in the calling thread
+  (:mod:`~radam_codegen.program.calling_thread`).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from typing import Any
+
+import paddle
+from paddle.base.executor import _ExecutorCache, _get_program_cache_key, as_numpy
+
+from radam_codegen.program.calling_thread import does_only_updates, in_calling_thread
+from radam_codegen.program.program_key import KnownProgram, known_texts
+
+__all__ = ["use_known_programs"]
+
+#: As many as Paddle keeps ready.
+_CAPACITY = 8
+
+
+def use_known_programs(executor: Any) -> None:
+    """Have an Executor make runs ready as above; it costs nothing when it does already."""
+    cache = executor._executor_cache
+    if cache._CachedData is not _KeyedRun:
+        cache._get_cached_program_and_executor_pir_mode = lru_cache(maxsize=_CAPACITY)(
+            partial(_make_ready, cache)
+        )
+        cache._CachedData = _KeyedRun
+
+
+class _KeyedRun(_ExecutorCache._CachedData):  # type: ignore[misc]
+    """A run, as Paddle's cache of executors looks it up: equal keys are one entry."""
+
+    def __init__(
+        self,
+        program: Any,
+        feed: Any,
+        fetch_list: Any,
+        feed_var_name: str,
+        fetch_var_name: str,
+        place: Any,
+        scope: Any,
+        plan: Any = None,
+    ) -> None:
+        known: KnownProgram | None = None
+        if isinstance(program, KnownProgram):
+            known = program
+        elif isinstance(program, paddle.pir.Program):
+            known = known_texts.known(program)  # somebody else's hook lies between ours and here
+        self.is_known = known is not None
+        if known is None:
+            super().__init__(
+                program, feed, fetch_list, feed_var_name, fetch_var_name, place, scope, plan
+            )
+            return
+        self.program = known.program
+        self.feed = feed
+        self.fetch_list = fetch_list
+        self.feed_var_name = feed_var_name
+        self.fetch_var_name = fetch_var_name
+        self.place = place
+        self.scope = scope
+        self.plan = plan
+        # What Paddle has in its key, in its place the text's hash for the text.
+        names = _get_program_cache_key(feed, fetch_list)
+        self.key = hash((known.text_hash, scope.raw_address(), names))
+
+
+def _make_ready(cache: Any, run: _KeyedRun) -> tuple[Any, Any, list[Any]]:
+    """What Paddle makes ready for a run: a copy of the program, its executor, and its inputs."""
+    program, executor, inputs = cache._get_pir_program_and_executor(run)
+    if not run.is_known:
+        return program, executor, inputs
+    # The names that are fed are in the key. Paddle passes over what is persistable and not fed.
+    inputs = [each for each in inputs if each[0] in run.feed or not each[3]]
+    if run.plan is None:
+        in_thread = isinstance(run.place, paddle.CPUPlace) and does_only_updates(run.program)
+        executor = _ReadyExecutor(executor, in_thread)
+    return program, executor, inputs
+
+
+class _ReadyExecutor:
+    """Paddle's executor of one program, which is not split into micro-batches.
+
+    Args:
+        executor: Paddle's.
+        in_thread: Whether to run in the calling thread.
+    """
+
+    def __init__(self, executor: Any, in_thread: bool) -> None:
+        self._executor = executor
+        self._start_in_thread = in_thread
+
+    def run(
+        self,
+        feed_names: Any,
+        return_numpy: bool = True,
+        enable_job_schedule_profiler: bool = False,
+    ) -> Any:
+        if self._start_in_thread:
+            with in_calling_thread():
+                tensors = self._executor.run(feed_names, False, enable_job_schedule_profiler)
+            self._start_in_thread = False
+        else:
+            tensors = self._executor.run(feed_names, False, enable_job_schedule_profiler)
+        # As Paddle does it, but for a look at a flag that concerns micro-batches alone.
+        return as_numpy(tensors, copy=True) if return_numpy else tensors
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._executor, name)
