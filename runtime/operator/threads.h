@@ -11,6 +11,8 @@
 #include <thread>
 #include <vector>
 
+#include "apart.h"
+
 namespace radam_codegen {
 
 struct OpenMp {
@@ -29,20 +31,25 @@ struct Team {
   void *data;
   int32_t parts;
   const OpenMp *openmp;
+  int32_t cpu;  // of the thread that started the team
 };
 
 inline void run_team_member(void *raw) {
   const Team &team = *static_cast<const Team *>(raw);
   // The runtime may give fewer threads than were asked for.
   const int32_t threads = team.openmp->thread_count();
-  for (int32_t part = team.openmp->thread_number(); part < team.parts; part += threads) {
+  const int32_t number = team.openmp->thread_number();
+  if (number > 0) {
+    stay_off(team.cpu);
+  }
+  for (int32_t part = number; part < team.parts; part += threads) {
     team.body(team.data, part);
   }
 }
 
 inline void parallel_for(void (*body)(void *data, int32_t part), void *data, int32_t parts) {
   if (const OpenMp *openmp = g_openmp.load(std::memory_order_acquire)) {
-    Team team{body, data, parts, openmp};
+    Team team{body, data, parts, openmp, cpu_of_this_thread()};
     openmp->parallel(run_team_member, &team, static_cast<unsigned>(parts), 0);
     return;
   }

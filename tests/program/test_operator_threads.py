@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -96,3 +97,56 @@ def test_a_loaded_operator_follows_the_setting() -> None:
     assert done.returncode == 0, done.stderr
     _, few, more = map(int, done.stdout.split())
     assert more == few + 3
+
+
+# Puts the second thread of a step onto the CPU of the first one; prints how often it was still
+# there a few steps later.
+CROWD = """
+import os
+from pathlib import Path
+import paddle
+import radam_codegen as rc
+
+def fields(task):
+    return Path(f"/proc/self/task/{task}/stat").read_text().rsplit(")", 1)[1].split()
+
+def ticks():
+    return {int(task): sum(map(int, fields(task)[11:13])) for task in os.listdir("/proc/self/task")}
+
+def cpu(task):
+    return int(fields(task)[36])
+
+rc.config(num_threads=2)
+weight = paddle.create_parameter([100_000], "float32")
+weight.grad = paddle.ones([100_000])
+optimizer = rc.RAdam(0.1, parameters=[weight])
+own, others = os.getpid(), set()
+optimizer.step()
+before = ticks()
+for _ in range(5000):
+    optimizer.step()
+after = ticks()
+used = {task: after[task] - before.get(task, 0) for task in after if task != own}
+second = max(used, key=used.get)
+assert used[second] > 5, used
+allowed, crowded = os.sched_getaffinity(0), 0
+for _ in range(40):
+    os.sched_setaffinity(second, {cpu(own)})
+    os.sched_setaffinity(second, allowed)
+    for _ in range(12):
+        optimizer.step()
+    crowded += cpu(own) == cpu(second)
+assert os.sched_getaffinity(second) == allowed
+print(crowded)
+"""
+
+
+@pytest.mark.either_ir
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is only one CPU to be on")
+def test_threads_of_a_step_leave_a_cpu_that_they_share() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CROWD], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    # Linux parts them too, as a rule only later.
+    assert int(done.stdout) <= 10
