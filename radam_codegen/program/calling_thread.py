@@ -1,8 +1,7 @@
-"""PIR programs that do nothing but updates, run in the thread that calls the Executor.
+"""Programs that do nothing but updates, run in the thread that calls the Executor.
 
 Paddle hands a program's operators to threads of its own. That gains nothing where they only follow
-each other, and to wake two threads takes as long as a step over some hundred thousand elements. How
-a program runs is settled at its first run, by a flag of Paddle's.
+each other, and to wake two threads takes as long as a step over some hundred thousand elements.
 """
 
 from __future__ import annotations
@@ -11,41 +10,51 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import paddle
 from paddle.base import core
 
 from radam_codegen.program.operator import STEP_OP
 
-__all__ = ["does_only_updates", "in_calling_thread"]
+__all__ = ["LEGACY_RUN", "PIR_FIRST_RUN", "does_only_updates", "in_calling_thread"]
 
-_FLAG = "FLAGS_enable_pir_in_executor_trace_run"
+#: What has a legacy program run in the calling thread while it is set.
+LEGACY_RUN = "FLAGS_new_executor_serial_run"
+#: What has a PIR program do so from its first run on, if it is set in that one.
+PIR_FIRST_RUN = "FLAGS_enable_pir_in_executor_trace_run"
+
 _UPDATE = f"custom_op.{STEP_OP}_"
 #: What only names values or puts them side by side.
 _PASSIVE = frozenset(("builtin.combine", "builtin.parameter", "pd_op.data"))
 
 
 def does_only_updates(program: Any) -> bool:
-    """Whether a PIR program has our updates and no other operators that would do anything.
+    """Whether a program has our updates and no other operators that would do anything.
 
     Args:
-        program: A ``paddle.pir.Program``.
+        program: A ``paddle.pir.Program``, or a ``paddle.static.Program`` of the legacy IR, of which
+            this takes no longer than a look at the first operator as a rule.
     """
-    names = {operation.name() for operation in program.global_block().ops}
+    operations = program.global_block().ops
+    if not isinstance(program, paddle.pir.Program):
+        return bool(operations) and all(each.type == STEP_OP for each in operations)
+    names = {operation.name() for operation in operations}
     return _UPDATE in names and names <= _PASSIVE | {_UPDATE}
 
 
 @contextmanager
-def in_calling_thread() -> Iterator[None]:
-    """Have PIR programs whose first run is in here run in the calling thread, now and later.
+def in_calling_thread(flag: str) -> Iterator[None]:
+    """Set a flag of Paddle's, one of the above, and set it back.
 
-    The flag is the process's: what another thread runs for the first time meanwhile does likewise.
+    It is the process's: what other threads run meanwhile may run in one thread likewise, and comes
+    to the same. Nothing is done where this Paddle has no such flag.
     """
     flags = core.globals()
-    if _FLAG not in flags:
+    if flag not in flags:
         yield
         return
-    before = flags[_FLAG]
-    flags[_FLAG] = True
+    before = flags[flag]
+    flags[flag] = True
     try:
         yield
     finally:
-        flags[_FLAG] = before
+        flags[flag] = before

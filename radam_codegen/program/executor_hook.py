@@ -7,6 +7,8 @@ One attribute of one class is replaced, once per process. What the hook does bey
 - a PIR program with our operators is printed for the Executor's key only when it has changed
   (:mod:`~radam_codegen.program.program_key`), and what else Paddle does anew for every run of it is
   left out (:mod:`~radam_codegen.program.ready_runs`);
+- a program of nothing but our updates runs in the calling thread
+  (:mod:`~radam_codegen.program.calling_thread`);
 - a program with several learning-rate schedulers gets each of them written before the run;
 - when a run fails because our operator could not be built, or finds no state, our own error comes
   out.
@@ -27,11 +29,12 @@ from typing import Any, NamedTuple
 
 import paddle
 from paddle.base import executor as paddles
-from paddle.base.framework import in_pir_mode
+from paddle.base.framework import Program, in_pir_mode
 from paddle.static import CompiledProgram, Executor
 
 from radam_codegen.config import Config, watch
 from radam_codegen.errors import OperatorError, ProgramError, RadamCodegenError
+from radam_codegen.program.calling_thread import LEGACY_RUN, does_only_updates, in_calling_thread
 from radam_codegen.program.fetches import Fetches, has_optimize_op, split_fetch_list
 from radam_codegen.program.operator import STEP_OP, check_operators, take_failure
 from radam_codegen.program.program_key import known_texts
@@ -100,7 +103,7 @@ _USE_PRUNE = _Run._fields.index("use_prune")
 
 
 def _hooked(wrapped: Callable[..., Any]) -> Callable[..., Any]:
-    original = _with_known_programs(wrapped)
+    original = _faster(wrapped)
 
     @functools.wraps(wrapped)
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -136,8 +139,8 @@ def _hooked(wrapped: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def _with_known_programs(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``Executor.run`` for callers of the hook: it is told which PIR programs are known."""
+def _faster(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``Executor.run``, for programs with our operators without what need not be done."""
     # Whoever wrapped it before us may look into the program.
     code = getattr(original, "__code__", None)
     is_paddles = code is not None and code.co_filename == paddles.__file__
@@ -146,7 +149,12 @@ def _with_known_programs(original: Callable[..., Any]) -> Callable[..., Any]:
         program = args[0] if args else kwargs.get("program")
         if program is None:
             program = paddle.static.default_main_program()
-        if not isinstance(program, paddle.pir.Program) or not in_pir_mode():
+        if not in_pir_mode():
+            if _runs_here(executor, program):
+                with in_calling_thread(LEGACY_RUN):
+                    return original(executor, *args, **kwargs)
+            return original(executor, *args, **kwargs)
+        if not isinstance(program, paddle.pir.Program):
             return original(executor, *args, **kwargs)
         use_known_programs(executor)
         known = known_texts.known(program) if is_paddles else None
@@ -157,6 +165,16 @@ def _with_known_programs(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(executor, **{**kwargs, "program": known})
 
     return run
+
+
+def _runs_here(executor: Any, program: Any) -> bool:
+    """Whether a run of a legacy program is to be in the calling thread."""
+    return (
+        known_texts.enabled
+        and isinstance(program, Program)
+        and isinstance(executor.place, paddle.CPUPlace)
+        and does_only_updates(program)
+    )
 
 
 def _lacks_state(error: Exception) -> bool:

@@ -17,7 +17,11 @@ from typing import Any
 import paddle
 from paddle.base.executor import _ExecutorCache, _get_program_cache_key, as_numpy
 
-from radam_codegen.program.calling_thread import does_only_updates, in_calling_thread
+from radam_codegen.program.calling_thread import (
+    PIR_FIRST_RUN,
+    does_only_updates,
+    in_calling_thread,
+)
 from radam_codegen.program.program_key import KnownProgram, known_texts
 
 __all__ = ["use_known_programs"]
@@ -106,7 +110,7 @@ class _ReadyExecutor:
         enable_job_schedule_profiler: bool = False,
     ) -> Any:
         if self._start_in_thread:
-            with in_calling_thread():
+            with in_calling_thread(PIR_FIRST_RUN):
                 tensors = self._executor.run(feed_names, False, enable_job_schedule_profiler)
             self._start_in_thread = False
         else:
