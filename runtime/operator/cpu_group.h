@@ -2,6 +2,7 @@
 #ifndef RADAM_CODEGEN_OPERATOR_CPU_GROUP_H
 #define RADAM_CODEGEN_OPERATOR_CPU_GROUP_H
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <memory>
@@ -113,7 +114,7 @@ class CpuGroup final : public Group {
     workspace->chunk_sums.resize(workspace->chunks.size());
     const int64_t elements = radam_fill_chunks(tensors.data(), count, workspace->chunks.data());
     const int64_t chunk_count = static_cast<int64_t>(workspace->chunks.size());
-    workspace->parts = radam_count_parts(elements, chunk_count, threads);
+    workspace->parts = count_parts(elements, chunk_count, threads);
     workspace->bounds.resize(workspace->parts + 1);
     radam_split_chunks(workspace->chunks.data(), chunk_count, elements, workspace->parts,
                        workspace->bounds.data());
@@ -122,6 +123,19 @@ class CpuGroup final : public Group {
       workspace->numels[i] = tensors[i].numel;
     }
     workspace->threads = threads;
+  }
+
+  // Several parts for each thread, as far as they are worth it: what a thread is late with can be taken
+  // over in parts.
+  static int32_t count_parts(int64_t elements, int64_t chunk_count, int32_t threads) {
+    constexpr int64_t kElements = 128 << 10;  // some hundred microseconds
+    constexpr int64_t kMostEach = 256;
+    const int32_t shares = radam_count_parts(elements, chunk_count, threads);
+    if (shares == 1) {
+      return 1;
+    }
+    const int64_t each = std::clamp<int64_t>(elements / shares / kElements, 1, kMostEach);
+    return radam_count_parts(elements, chunk_count, static_cast<int32_t>(shares * each));
   }
 
   const radam_tensor_numbers *numbers_of_step(Workspace *workspace, double weight_decay) const {

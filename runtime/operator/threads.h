@@ -4,6 +4,7 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <mutex>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "apart.h"
+#include "shares.h"
 
 namespace radam_codegen {
 
@@ -19,7 +21,6 @@ struct OpenMp {
   // What `#pragma omp parallel` becomes in GCC's calling convention, which Intel's runtime has too.
   void (*parallel)(void (*body)(void *), void *data, unsigned threads, unsigned flags);
   int (*thread_number)();
-  int (*thread_count)();
 };
 
 inline OpenMp g_openmp_entry_points;
@@ -29,44 +30,40 @@ inline std::atomic<int32_t> g_threads{1};
 struct Team {
   void (*body)(void *data, int32_t part);
   void *data;
-  int32_t parts;
+  Shares *shares;
   const OpenMp *openmp;
   int32_t cpu;  // of the thread that started the team
 };
 
+// The runtime may give fewer threads than were asked for: their shares are done by the others.
 inline void run_team_member(void *raw) {
   const Team &team = *static_cast<const Team *>(raw);
-  // The runtime may give fewer threads than were asked for.
-  const int32_t threads = team.openmp->thread_count();
   const int32_t number = team.openmp->thread_number();
   if (number > 0) {
     stay_off(team.cpu);
   }
-  for (int32_t part = number; part < team.parts; part += threads) {
-    team.body(team.data, part);
-  }
+  team.shares->work(number, team.body, team.data);
 }
 
 inline void parallel_for(void (*body)(void *data, int32_t part), void *data, int32_t parts) {
+  thread_local Shares shares;
+  const int32_t wanted = std::min(parts, g_threads.load(std::memory_order_relaxed));
+  shares.fill(parts, wanted);
   if (const OpenMp *openmp = g_openmp.load(std::memory_order_acquire)) {
-    Team team{body, data, parts, openmp, cpu_of_this_thread()};
-    openmp->parallel(run_team_member, &team, static_cast<unsigned>(parts), 0);
+    Team team{body, data, &shares, openmp, cpu_of_this_thread()};
+    openmp->parallel(run_team_member, &team, static_cast<unsigned>(wanted), 0);
     return;
   }
   std::vector<std::thread> threads;
-  int32_t part = 1;
   try {
-    threads.reserve(parts - 1);
-    for (; part < parts; ++part) {
-      threads.emplace_back(body, data, part);
+    threads.reserve(wanted - 1);
+    for (int32_t number = 1; number < wanted; ++number) {
+      threads.emplace_back(&Shares::work, &shares, number, body, data);
     }
   } catch (const std::exception &) {
-    // No more threads to be had: the parts that are left are done here.
+    // No more threads to be had: what is left is done here.
   }
-  for (; part < parts; ++part) {
-    body(data, part);
-  }
-  body(data, 0);
+  shares.work(0, body, data);
   for (std::thread &thread : threads) {
     thread.join();
   }
@@ -83,10 +80,7 @@ inline int32_t use_openmp(const char *path) {
   found.parallel = reinterpret_cast<decltype(found.parallel)>(dlsym(handle, "GOMP_parallel"));
   found.thread_number =
       reinterpret_cast<decltype(found.thread_number)>(dlsym(handle, "omp_get_thread_num"));
-  found.thread_count =
-      reinterpret_cast<decltype(found.thread_count)>(dlsym(handle, "omp_get_num_threads"));
-  if (found.parallel == nullptr || found.thread_number == nullptr ||
-      found.thread_count == nullptr) {
+  if (found.parallel == nullptr || found.thread_number == nullptr) {
     return 2;
   }
   static std::mutex mutex;

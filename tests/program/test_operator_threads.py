@@ -29,7 +29,7 @@ library.set_threads(threads)
 if openmp:
     assert library.set_openmp(openmp_path())
 kernel = load_kernel(build_kernel(hand_written_source(), settings).library)
-sizes = [100_000, 0, 3, 70_001]
+sizes = [1_000_003, 0, 3, 70_001]
 library.register(
     1, kernel, GroupNumbers(0.9, 0.999, 1e-8, clip_bound=0.7), [TensorNumbers(lr_scale=0.3)] * 4,
     HAND_WRITTEN_CLASSES
@@ -51,12 +51,13 @@ print(digest, list(step))
 """
 
 
-def run(threads: int, openmp: str) -> str:
+def run(threads: int, openmp: str, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", RUN, str(threads), openmp],
         capture_output=True,
         text=True,
         cwd=TESTS,
+        env={**os.environ, **environment},
         timeout=300,
         check=False,
     )
@@ -72,6 +73,10 @@ def on_one_thread() -> str:
 @pytest.mark.parametrize(("threads", "openmp"), [(2, "openmp"), (7, "openmp"), (3, "none")])
 def test_results_are_bitwise_the_same(on_one_thread: str, threads: int, openmp: str) -> None:
     assert run(threads, openmp) == on_one_thread
+
+
+def test_threads_that_openmp_refuses_are_not_missed(on_one_thread: str) -> None:
+    assert run(4, "openmp", OMP_THREAD_LIMIT="1") == on_one_thread
 
 
 # How many threads there are in the process after a step on few, and after one on more.
