@@ -23,7 +23,7 @@ TINY = Suite("tiny", ((3,), (64, 5), (1,), (40, 70)))
 
 
 def test_everybody_takes_turns() -> None:
-    names = ["ieee-ceiling", "native-pir", "one-op-pir", "ours-pir"]
+    names = ["ieee-ceiling", "native-pir", "one-op-pir", "ours-pir", "skipped-legacy"]
     request = Request(
         suites=[TINY],
         variants=[VARIANTS["clip-l2"]],

@@ -136,7 +136,7 @@ def _native(report: Report) -> Iterator[Finding]:
 
 def _peers(report: Report) -> Iterator[Finding]:
     for ours, _ in _PAIRS:
-        bests = []
+        bests: dict[str, float | None] = {}
         for suite in SUITES:
             if suite in _NO_PEERS:
                 continue
@@ -153,13 +153,14 @@ def _peers(report: Report) -> Iterator[Finding]:
                         reasons.executor(report, suite, variant.name, ours),
                     ),
                 )
-                bests.append(figure)
-        known = [figure for figure in bests if figure is not None]
+                bests[f"{suite}, {variant.title}"] = figure
+        known = {what: figure for what, figure in bests.items() if figure is not None}
         yield Finding(
             f"geometric mean of these: best peer / {ours}",
-            geometric_mean(known) if len(known) == len(bests) else None,
+            geometric_mean(list(known.values())) if len(known) == len(bests) else None,
             _PEER_MEAN,
             at_most=False,
+            reason=reasons.lowest(known),
         )
 
 
@@ -187,7 +188,10 @@ def _overhead(report: Report) -> Iterator[Finding]:
                 None if seconds is None else seconds * 1e6,
                 limit,
                 unit="us",
-                reason=reasons.executor(report, suite, "plain", name),
+                reason=_told(
+                    reasons.executor(report, suite, "plain", name),
+                    reasons.skipped(report, suite, "plain", name),
+                ),
             )
 
 

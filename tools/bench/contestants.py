@@ -151,6 +151,15 @@ _ONE_OPERATOR = (
         most_elements=_MOST_FOR_SMALL,
     ),
 )
+#: Ours where nothing is moved: what it takes to hand many tensors to an operator.
+_SKIPPED = _paddle(
+    "skipped-legacy",
+    "ours, legacy static, steps skipped",
+    "paddle_static",
+    "skipped",
+    environment=_LEGACY,
+    most_elements=_MOST_FOR_SMALL,
+)
 PEERS = (
     _torch("torch-radam", "torch RAdam, foreach", "radam"),
     _torch("torch-radam-compiled", "torch RAdam, compiled", "radam-compiled", on_request=True),
@@ -166,5 +175,6 @@ PEERS = (
 
 #: By name, in the order of reports.
 CONTESTANTS: Mapping[str, Contestant] = {
-    each.name: each for each in (_IEEE, KERNEL, *OURS, *NATIVE, *EMPTY, *_ONE_OPERATOR, *PEERS)
+    each.name: each
+    for each in (_IEEE, KERNEL, *OURS, *NATIVE, *EMPTY, *_ONE_OPERATOR, _SKIPPED, *PEERS)
 }

@@ -5,12 +5,21 @@ Each function returns a text for people, empty where what would tell was not mea
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from radam_codegen.tools.bench.figures import ceiling_ratio, median_ceiling, median_step, ratio
 from radam_codegen.tools.bench.networks import BASE
 from radam_codegen.tools.bench.report import Report
 from radam_codegen.tools.bench.suites import VARIANTS
 
-__all__ = ["division_and_root", "executor", "far_from_ceiling", "traffic_of_network"]
+__all__ = [
+    "division_and_root",
+    "executor",
+    "far_from_ceiling",
+    "lowest",
+    "skipped",
+    "traffic_of_network",
+]
 
 
 def division_and_root(report: Report, suite: str) -> str:
@@ -46,6 +55,24 @@ def executor(report: Report, suite: str, variant: str, ours: str) -> str:
         f"of the {step * 1e6:.0f} us of ours, a run of the Executor over the same variables that "
         f"only adds 1 to a number takes {floor * 1e6:.0f}"
     )
+
+
+def skipped(report: Report, suite: str, variant: str, ours: str) -> str:
+    """What a run takes whose steps are skipped, which drive nothing from the caches."""
+    handed = median_step(report.suites, suite, variant, f"skipped-{ours.partition('-')[2]}")
+    kernel = median_step(report.suites, suite, variant, "kernel")
+    if handed is None or kernel is None:
+        return ""
+    return (
+        f"with steps that are skipped, and leave the caches to what Paddle has on each tensor, it "
+        f"takes {handed * 1e6:.0f}; the kernel alone takes {kernel * 1e6:.0f}"
+    )
+
+
+def lowest(ratios: Mapping[str, float]) -> str:
+    """What a mean is low for."""
+    by_ratio = sorted((ratio, what) for what, ratio in ratios.items())
+    return "the lowest of them: " + ", ".join(f"{what} {ratio:.2f}" for ratio, what in by_ratio[:3])
 
 
 def traffic_of_network(report: Report, network: str, variant: str, suite: str) -> str:

@@ -16,8 +16,9 @@ def make(workload: Workload, options: dict[str, Any]) -> Contestant:
 
     Args:
         workload: What to step.
-        options: ``optimizer``: ``"ours"``, ``"native"``, ``"none"`` for the same program without an
-            optimizer, or ``"one-op"`` for that with one small operator.
+        options: ``optimizer``: ``"ours"``, ``"native"``, ``"skipped"`` for ours with every step
+            skipped, ``"none"`` for the same program without an optimizer, or ``"one-op"`` for that
+            with one small operator.
     """
     return _StaticSteps(workload, options["optimizer"])
 
@@ -36,7 +37,9 @@ class _StaticSteps(Contestant):
                 (_parameter(paddle, index, shape), _gradient(paddle, index, shape))
                 for index, shape in enumerate(workload.shapes)
             ]
-            self._optimizer = make_optimizer(kind, workload)
+            self._optimizer = make_optimizer("ours" if kind == "skipped" else kind, workload)
+            if kind == "skipped":
+                self._optimizer._set_auxiliary_var("found_inf", _always(paddle))
             if kind == "one-op":
                 paddle.increment(_gradient(paddle, len(pairs), (1,)))
             elif self._optimizer is not None:
@@ -95,6 +98,11 @@ def _parameter(paddle: Any, index: int, shape: tuple[int, ...]) -> Any:
     return paddle.create_parameter(
         list(shape), "float32", name=f"w_{index}", default_initializer=zero
     )
+
+
+def _always(paddle: Any) -> Any:
+    """A flag that is set, in the legacy IR."""
+    return paddle.static.create_global_var([1], True, "bool", persistable=True, name="always")
 
 
 def _gradient(paddle: Any, index: int, shape: tuple[int, ...]) -> Any:
