@@ -70,7 +70,8 @@ class Config:
         compile_timeout: Seconds after which a compiler is ended.
         lock_timeout: Seconds to wait for another process that builds the same thing.
         state_layout: How programs keep moments: one of :data:`STATE_LAYOUTS`.
-        program_key: How the Executor knows a PIR program: one of :data:`PROGRAM_KEYS`.
+        program_key: How the Executor knows a PIR program, and whether it runs programs with our
+            operators as Paddle does: one of :data:`PROGRAM_KEYS`.
         freed_memory: What becomes of the memory that steps free: one of :data:`FREED_MEMORY`.
             What is set when the operator is loaded counts for as long as the process lives.
         origins: Where each of them came from: ``default``, ``environment`` or ``rc.config``.

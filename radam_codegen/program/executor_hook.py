@@ -28,18 +28,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import paddle
-from paddle.base import executor as paddles
-from paddle.base.framework import Program, in_pir_mode
 from paddle.static import CompiledProgram, Executor
 
 from radam_codegen.config import Config, watch
 from radam_codegen.errors import OperatorError, ProgramError, RadamCodegenError
-from radam_codegen.program.calling_thread import LEGACY_RUN, does_only_updates, in_calling_thread
 from radam_codegen.program.fetches import Fetches, has_optimize_op, split_fetch_list
 from radam_codegen.program.operator import STEP_OP, check_operators, take_failure
 from radam_codegen.program.program_key import known_texts
 from radam_codegen.program.pruning import feed_names_of, prune_cache
-from radam_codegen.program.ready_runs import use_known_programs
+from radam_codegen.program.ready_runs import ready_run
 from radam_codegen.program.schedulers import (
     SchedulerSet,
     all_schedulers,
@@ -103,7 +100,7 @@ _USE_PRUNE = _Run._fields.index("use_prune")
 
 
 def _hooked(wrapped: Callable[..., Any]) -> Callable[..., Any]:
-    original = _faster(wrapped)
+    original = ready_run(wrapped)
 
     @functools.wraps(wrapped)
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -137,44 +134,6 @@ def _hooked(wrapped: Callable[..., Any]) -> Callable[..., Any]:
 
     setattr(run, _MARK, True)
     return run
-
-
-def _faster(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``Executor.run``, for programs with our operators without what need not be done."""
-    # Whoever wrapped it before us may look into the program.
-    code = getattr(original, "__code__", None)
-    is_paddles = code is not None and code.co_filename == paddles.__file__
-
-    def run(executor: Any, *args: Any, **kwargs: Any) -> Any:
-        program = args[0] if args else kwargs.get("program")
-        if program is None:
-            program = paddle.static.default_main_program()
-        if not in_pir_mode():
-            if _runs_here(executor, program):
-                with in_calling_thread(LEGACY_RUN):
-                    return original(executor, *args, **kwargs)
-            return original(executor, *args, **kwargs)
-        if not isinstance(program, paddle.pir.Program):
-            return original(executor, *args, **kwargs)
-        use_known_programs(executor)
-        known = known_texts.known(program) if is_paddles else None
-        if known is None:
-            return original(executor, *args, **kwargs)
-        if args:
-            return original(executor, known, *args[1:], **kwargs)
-        return original(executor, **{**kwargs, "program": known})
-
-    return run
-
-
-def _runs_here(executor: Any, program: Any) -> bool:
-    """Whether a run of a legacy program is to be in the calling thread."""
-    return (
-        known_texts.enabled
-        and isinstance(program, Program)
-        and isinstance(executor.place, paddle.CPUPlace)
-        and does_only_updates(program)
-    )
 
 
 def _lacks_state(error: Exception) -> bool:

@@ -1,37 +1,84 @@
-"""What Paddle's Executor keeps ready to run a PIR program with operators of this package.
+"""Runs of programs with operators of this package, without what Paddle need not do anew.
 
-The Executor looks up what it has made ready by the text of the program, the names of feeds and
-fetches, and the scope. For programs whose text is known (:mod:`~radam_codegen.program.program_key`)
+Paddle's Executor looks up what it has made ready for a PIR program by its text, the names of feeds
+and fetches, and the scope. For programs whose text is known
+(:mod:`~radam_codegen.program.program_key`)
 
 - the text's hash stands for the text;
 - of the program's inputs only those are looked through in every run that can be fed in it;
 - a program of nothing but updates runs in the calling thread
-  (:mod:`~radam_codegen.program.calling_thread`).
+  (:mod:`~radam_codegen.program.calling_thread`), as one of the legacy IR does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
 import paddle
+from paddle.base import executor as paddles
 from paddle.base.executor import _ExecutorCache, _get_program_cache_key, as_numpy
+from paddle.base.framework import Program, in_pir_mode
 
 from radam_codegen.program.calling_thread import (
+    LEGACY_RUN,
     PIR_FIRST_RUN,
     does_only_updates,
     in_calling_thread,
 )
 from radam_codegen.program.program_key import KnownProgram, known_texts
 
-__all__ = ["use_known_programs"]
+__all__ = ["ready_run"]
 
 #: As many as Paddle keeps ready.
 _CAPACITY = 8
 
 
-def use_known_programs(executor: Any) -> None:
-    """Have an Executor make runs ready as above; it costs nothing when it does already."""
+def ready_run(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what does as ``Executor.run`` does, and less of what has been done.
+
+    Args:
+        original: ``Executor.run``, of Paddle or of somebody who has wrapped it.
+    """
+    # Somebody else may look into the program, and is given no other thing in its place.
+    code = getattr(original, "__code__", None)
+    is_paddles = code is not None and code.co_filename == paddles.__file__
+
+    def run(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        program = args[0] if args else kwargs.get("program")
+        if program is None:
+            program = paddle.static.default_main_program()
+        if not in_pir_mode():
+            if _runs_here(executor, program):
+                with in_calling_thread(LEGACY_RUN):
+                    return original(executor, *args, **kwargs)
+            return original(executor, *args, **kwargs)
+        if not isinstance(program, paddle.pir.Program):
+            return original(executor, *args, **kwargs)
+        _use_known_programs(executor)
+        known = known_texts.known(program) if is_paddles else None
+        if known is None:
+            return original(executor, *args, **kwargs)
+        if args:
+            return original(executor, known, *args[1:], **kwargs)
+        return original(executor, **{**kwargs, "program": known})
+
+    return run
+
+
+def _runs_here(executor: Any, program: Any) -> bool:
+    """Whether a run of a legacy program is to be in the calling thread."""
+    return (
+        known_texts.enabled
+        and isinstance(program, Program)
+        and isinstance(executor.place, paddle.CPUPlace)
+        and does_only_updates(program)
+    )
+
+
+def _use_known_programs(executor: Any) -> None:
+    """Have an Executor make PIR runs ready as above; it costs nothing when it does already."""
     cache = executor._executor_cache
     if cache._CachedData is not _KeyedRun:
         cache._get_cached_program_and_executor_pir_mode = lru_cache(maxsize=_CAPACITY)(

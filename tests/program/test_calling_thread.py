@@ -16,7 +16,7 @@ from support.static_programs import IN_PIR, FedProgram, Tensor
 
 import radam_codegen as rc
 from radam_codegen.errors import ProgramError
-from radam_codegen.program import calling_thread, executor_hook, kernels, ready_runs
+from radam_codegen.program import calling_thread, kernels, ready_runs
 from radam_codegen.program.calling_thread import does_only_updates
 from radam_codegen.program.executor_hook import install_executor_hook, is_executor_hook_installed
 
@@ -93,7 +93,7 @@ def test_a_paddle_without_the_flag(
     in_this_thread: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ready_runs, "PIR_FIRST_RUN", "FLAGS_of_another_paddle")
-    monkeypatch.setattr(executor_hook, "LEGACY_RUN", "FLAGS_of_another_paddle")
+    monkeypatch.setattr(ready_runs, "LEGACY_RUN", "FLAGS_of_another_paddle")
     assert not in_this_thread(LyingGradients(3))
 
 
