@@ -16,6 +16,7 @@ from radam_codegen.tools.bench.page import page_text
 from radam_codegen.tools.bench.plots import write_plots
 from radam_codegen.tools.bench.races import Race
 from radam_codegen.tools.bench.report import Report
+from radam_codegen.tools.bench.rows import network_grids
 from radam_codegen.tools.bench.suites import SUITES, VARIANTS
 
 MACHINE = Machine("A <CPU>", 2, 2, {"L1": "32K"}, 1 << 34, "Linux", "3.11", "gcc", {"numpy": "2.0"})
@@ -209,6 +210,20 @@ def test_check_ends_with_what_was_found(
     assert ("9.750 s" in result.output) == bool(status)
 
 
+def test_an_optimizer_that_adds_less_than_nothing() -> None:
+    steps = {
+        "forward-backward-pir": 10.0,
+        "forward-backward-kept-pir": 8.0,
+        "ours-pir": 9.5,
+        "native-pir": 20.0,
+    }
+    report = replace(_report(), networks=(_race("resnet50", "plain", steps),))
+    (grid,) = network_grids(report)
+    assert list(grid.rows) == [
+        [*("PIR, the update alone", "10.0 ms", "-500 us", "10.0 ms", "-0.05", "8.00 ms", "1.50 ms")]
+    ]
+
+
 def test_a_page_and_its_pictures(tmp_path: Path) -> None:
     report = _report()
     # Two suites are drawn like seven, and sooner.
@@ -224,6 +239,6 @@ def test_a_page_and_its_pictures(tmp_path: Path) -> None:
     # What stands in a table has as many columns as its head.
     rows = [line for line in page.splitlines() if line.startswith("|")]
     assert "| ours, kernel alone | 1.01 ms | 1.01 | 29.7 |" in rows
-    assert "| PIR, with global clip and L2 | 10.0 ms | 1.00 ms | 10.0 ms | 0.10 |" in rows
+    assert "| PIR, with global clip and L2 | 10.0 ms | 1.00 ms | 10.0 ms | 0.10 |  |  |" in rows
     assert "| cold startup | 4.000 s | at most 5 s | holds |" in rows
     assert "\n\n\n" not in page

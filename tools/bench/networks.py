@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from radam_codegen.tools.bench.contestants import Contestant
 
-__all__ = ["BASE", "NETWORKS", "network_contestants"]
+__all__ = ["BASE", "BASE_KEPT", "NETWORKS", "network_contestants"]
 
 #: Names, as the file of the folder ``worker`` has them, with what people call them.
 NETWORKS = {
@@ -14,6 +14,15 @@ NETWORKS = {
 }
 #: Of all networks' contestants, the one without an optimizer.
 BASE = "forward-backward"
+#: That one with malloc told what ours tells it: to keep what is freed.
+BASE_KEPT = "forward-backward-kept"
+
+_KEEP = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
+    # No version of the C library allows less.
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+}
 
 
 def network_contestants(network: str, ir: str) -> tuple[Contestant, ...]:
@@ -26,10 +35,17 @@ def network_contestants(network: str, ir: str) -> tuple[Contestant, ...]:
     options = {"network": network}
     flag = {"FLAGS_enable_pir_api": "1" if ir == "pir" else "0"}
     return tuple(
-        Contestant(f"{name}-{ir}", title, "network", {**options, "optimizer": optimizer}, flag)
-        for name, title, optimizer in (
-            (BASE, "forward and backward", "none"),
-            ("ours", "with ours", "ours"),
-            ("native", "with native", "native"),
+        Contestant(
+            f"{name}-{ir}",
+            title,
+            "network",
+            {**options, "optimizer": optimizer},
+            {**flag, **environment},
+        )
+        for name, title, optimizer, environment in (
+            (BASE, "forward and backward", "none", {}),
+            (BASE_KEPT, "forward and backward, memory kept", "none", _KEEP),
+            ("ours", "with ours", "ours", {}),
+            ("native", "with native", "native", {}),
         )
     )

@@ -15,7 +15,7 @@ from radam_codegen.tools.bench.figures import (
     ratio,
     split_ratio,
 )
-from radam_codegen.tools.bench.networks import BASE, NETWORKS
+from radam_codegen.tools.bench.networks import BASE, BASE_KEPT, NETWORKS
 from radam_codegen.tools.bench.races import Race
 from radam_codegen.tools.bench.report import Report
 from radam_codegen.tools.bench.suites import SUITES, VARIANTS
@@ -102,7 +102,10 @@ def network_grids(report: Report) -> list[Grid]:
                     rows.append(row)
             names = {f"native-{ir}": f"native, {ir}", f"ours-{ir}": f"ours, {ir}"}
             notes += [note for note in _absences(races, names) if note]
-        columns = ("", "forward and backward", "+ ours", "+ native", "ours / native")
+        columns = (
+            *("", "forward and backward", "+ ours", "+ native", "ours / native"),
+            *("the same, memory kept", "+ ours to that"),
+        )
         title = f"{NETWORKS.get(subject, subject)}: one step"
         grids.append(Grid(title, columns, rows, list(dict.fromkeys(notes))))
     return grids
@@ -112,14 +115,26 @@ def _network_row(races: Sequence[Race], subject: str, variant: str, ir: str) -> 
     base = median_step(races, subject, variant, f"{BASE}-{ir}")
     if base is None:
         return None
-    parts = []
-    for name in ("ours", "native"):
-        names = (f"{name}-{ir}", (f"{BASE}-{ir}",))
-        added = per_tensor_overhead(races, subject, variant, *names, count=1)
-        parts.append("" if added is None else duration(max(added, 0.0)))
     split = split_ratio(races, subject, variant, f"ours-{ir}", f"native-{ir}", f"{BASE}-{ir}")
+    kept = median_step(races, subject, variant, f"{BASE_KEPT}-{ir}")
+
+    def added(name: str, to: str) -> str:
+        names = (f"{name}-{ir}", (f"{to}-{ir}",))
+        seconds = per_tensor_overhead(races, subject, variant, *names, count=1)
+        if seconds is None:
+            return ""
+        return f"{'-' if seconds < 0 else ''}{duration(abs(seconds))}"
+
     way = "PIR" if ir == "pir" else "legacy"
-    return [f"{way}, {VARIANTS[variant].title}", duration(base), *parts, times(split)]
+    return [
+        f"{way}, {VARIANTS[variant].title}",
+        duration(base),
+        added("ours", BASE),
+        added("native", BASE),
+        times(split),
+        "" if kept is None else duration(kept),
+        added("ours", BASE_KEPT),
+    ]
 
 
 def startup_grid(report: Report) -> list[Grid]:
