@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.processes import ends
 
 from radam_codegen.toolchain.cache import BuildFailedError
 from radam_codegen.toolchain.process import run_logged
@@ -25,14 +26,6 @@ def run(folder: Path, script: str, timeout: float | None = 60.0) -> int:
 
 def log(folder: Path) -> str:
     return (folder / "compiler.log").read_text()
-
-
-def is_alive(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
 
 
 def test_the_log_holds_command_output_and_status(tmp_path: Path) -> None:
@@ -54,11 +47,7 @@ def test_a_compiler_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path
     assert reason.startswith("sh did not end within 0.3 s and was killed")
     assert "RADAM_CODEGEN_COMPILE_TIMEOUT" in reason
     assert log(tmp_path).endswith(f"waiting\n\nradam_codegen: error: {reason}\n")
-    child = int((tmp_path / "child").read_text())
-    end = time.monotonic() + 30
-    while is_alive(child) and time.monotonic() < end:
-        time.sleep(0.02)
-    assert not is_alive(child)
+    assert ends(int((tmp_path / "child").read_text()))
     assert not (tmp_path / ".tmp").exists()
 
 
@@ -97,7 +86,7 @@ def test_an_interrupt_takes_the_compiler_along(tmp_path: Path) -> None:
         time.sleep(0.02)
     worker.send_signal(signal.SIGINT)
     assert "KeyboardInterrupt" in worker.communicate(timeout=60)[1]
-    assert not is_alive(int(written.read_text()))
+    assert ends(int(written.read_text()))
     assert not (tmp_path / ".tmp").exists()
 
 
