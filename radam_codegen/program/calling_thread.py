@@ -14,6 +14,7 @@ import paddle
 from paddle.base import core
 
 from radam_codegen.program.operator import STEP_OP
+from radam_codegen.toolchain.forks import ForkSafeLock, in_forked_child
 
 __all__ = ["LEGACY_RUN", "PIR_FIRST_RUN", "does_only_updates", "in_calling_thread"]
 
@@ -41,6 +42,39 @@ def does_only_updates(program: Any) -> bool:
     return _UPDATE in names and names <= _PASSIVE | {_UPDATE}
 
 
+class _Held:
+    """A flag that is set while anybody holds it, and then what it was before."""
+
+    def __init__(self, flag: str) -> None:
+        self._flag = flag
+        self._lock = ForkSafeLock()
+        self._holders = 0
+        self._before: Any = None
+        in_forked_child(self._let_go)
+
+    def take(self) -> None:
+        with self._lock:
+            if self._holders == 0:
+                self._before = core.globals()[self._flag]
+                core.globals()[self._flag] = True
+            self._holders += 1
+
+    def give_back(self) -> None:
+        with self._lock:
+            self._holders -= 1
+            if self._holders == 0:
+                core.globals()[self._flag] = self._before
+
+    def _let_go(self) -> None:
+        """Forget threads that held it, and are not there in a forked child."""
+        if self._holders > 0:
+            core.globals()[self._flag] = self._before
+            self._holders = 0
+
+
+_held = {flag: _Held(flag) for flag in (LEGACY_RUN, PIR_FIRST_RUN)}
+
+
 @contextmanager
 def in_calling_thread(flag: str) -> Iterator[None]:
     """Set a flag of Paddle's, one of the above, and set it back.
@@ -48,13 +82,12 @@ def in_calling_thread(flag: str) -> Iterator[None]:
     It is the process's: what other threads run meanwhile may run in one thread likewise, and comes
     to the same. Nothing is done where this Paddle has no such flag.
     """
-    flags = core.globals()
-    if flag not in flags:
+    if flag not in core.globals():
         yield
         return
-    before = flags[flag]
-    flags[flag] = True
+    held = _held[flag]
+    held.take()
     try:
         yield
     finally:
-        flags[flag] = before
+        held.give_back()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,7 @@ from support.static_programs import IN_PIR, FedProgram, Tensor
 import radam_codegen as rc
 from radam_codegen.errors import ProgramError
 from radam_codegen.program import calling_thread, kernels, ready_runs
-from radam_codegen.program.calling_thread import does_only_updates
+from radam_codegen.program.calling_thread import does_only_updates, in_calling_thread
 from radam_codegen.program.executor_hook import install_executor_hook, is_executor_hook_installed
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -118,6 +119,60 @@ def test_whose_flag_is_set_keeps_it() -> None:
         assert core.globals()[FLAG] is True
     finally:
         core.globals()[FLAG] = False
+
+
+def test_a_flag_is_set_back_by_the_last_of_several_threads() -> None:
+    first, second = (in_calling_thread(FLAG) for _ in range(2))
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert core.globals()[FLAG] is True
+    second.__exit__(None, None, None)
+    assert core.globals()[FLAG] is False
+
+
+def test_a_forked_child_does_not_wait_for_threads_of_its_parent() -> None:
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with in_calling_thread(FLAG):
+            held.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(60)
+    child = os.fork()
+    if child == 0:
+        still_set = core.globals()[FLAG]
+        with in_calling_thread(FLAG):
+            pass
+        os._exit(int(still_set or core.globals()[FLAG]))
+    _, status = os.waitpid(child, 0)
+    assert core.globals()[FLAG] is True
+    done.set()
+    thread.join()
+    assert core.globals()[FLAG] is False
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_threads_that_update_at_once_leave_no_flag_set() -> None:
+    programs = [LyingGradients(2) for _ in range(3)]
+
+    def train(program: LyingGradients) -> None:
+        for _ in range(200):
+            program.executor.run(program.main, scope=program.scope)
+
+    threads = [threading.Thread(target=train, args=(each,)) for each in programs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert core.globals()[FLAG] is False
+    alone = LyingGradients(2)
+    train(alone)
+    for each in programs:
+        np.testing.assert_array_equal(each.read("p0"), alone.read("p0"))
 
 
 def test_what_counts_as_updates_alone() -> None:
