@@ -11,8 +11,9 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 
 from radam_codegen.toolchain.cache.failure import BuildFailedError
 from radam_codegen.toolchain.status_line import StatusLine
@@ -105,10 +106,31 @@ class _Watch:
         self._ended = threading.Event()
 
     def run(self, cwd: Path, output: int) -> int:
+        process: subprocess.Popen[bytes] | None = None
+        watcher: threading.Thread | None = None
+        try:
+            with _interrupts_put_off():
+                process = self._start(cwd, output)
+                if process is None:
+                    return -1
+                watcher = threading.Thread(target=self._watch, args=(process, output), daemon=True)
+                watcher.start()
+            return process.wait()
+        except BaseException:  # a Ctrl-C reaches this process only
+            if process is not None:
+                _end_group(process)
+                process.wait()
+            raise
+        finally:
+            self._ended.set()
+            if watcher is not None:
+                watcher.join()
+
+    def _start(self, cwd: Path, output: int) -> subprocess.Popen[bytes] | None:
         env = compiler_environment()
         env["TMPDIR"] = str(cwd / _TEMPORARY)
         try:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 self._command,
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
@@ -121,18 +143,7 @@ class _Watch:
             if not cwd.is_dir():
                 raise
             self.reason = f"{self._command[0]} could not be started: {error}"
-            return -1
-        watcher = threading.Thread(target=self._watch, args=(process, output), daemon=True)
-        watcher.start()
-        try:
-            return process.wait()
-        except BaseException:  # a Ctrl-C reaches this process only
-            _end_group(process)
-            process.wait()
-            raise
-        finally:
-            self._ended.set()
-            watcher.join()
+            return None
 
     def _watch(self, process: subprocess.Popen[bytes], output: int) -> None:
         begin = time.monotonic()
@@ -151,6 +162,23 @@ class _Watch:
                 _end_group(process)
                 break
         line.close()
+
+
+@contextlib.contextmanager
+def _interrupts_put_off() -> Iterator[None]:
+    """Have a Ctrl-C take effect at the end: nobody can end a process that is not known yet."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield  # there are none here
+        return
+    asked: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: asked.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        before(*asked[0])
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

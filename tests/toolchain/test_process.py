@@ -90,6 +90,36 @@ def test_an_interrupt_takes_the_compiler_along(tmp_path: Path) -> None:
     assert not (tmp_path / ".tmp").exists()
 
 
+_INTERRUPTED = """
+import os, pathlib, signal, subprocess, sys, time
+from radam_codegen.toolchain.process import run_logged
+
+class Interrupted(subprocess.Popen):
+    def __init__(self, *given, **named):
+        super().__init__(*given, **named)
+        (folder / "process").write_text(str(self.pid))
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+
+folder = pathlib.Path(sys.argv[1])
+subprocess.Popen = Interrupted
+run_logged(("sleep", "600"), folder, folder / "log")
+"""
+
+
+def test_so_does_one_that_comes_while_the_compiler_is_started(tmp_path: Path) -> None:
+    worker = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED, str(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "KeyboardInterrupt" in worker.stderr
+    assert ends(int((tmp_path / "process").read_text()), seconds=5)
+    assert not (tmp_path / ".tmp").exists()
+
+
 _SLOW = """
 import sys
 from pathlib import Path
