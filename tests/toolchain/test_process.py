@@ -70,8 +70,13 @@ def test_a_folder_that_is_gone_is_no_failed_build(tmp_path: Path) -> None:
         run(tmp_path / "gone", "true")
 
 
+#: Whoever runs the tests in the background may have them ignore a Ctrl-C.
+_NOT_IGNORED = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+
+
 def test_an_interrupt_takes_the_compiler_along(tmp_path: Path) -> None:
     code = (
+        f"{_NOT_IGNORED}\n"
         "import pathlib, sys\n"
         "from radam_codegen.toolchain.process import run_logged\n"
         "folder = pathlib.Path(sys.argv[1])\n"
@@ -109,7 +114,7 @@ run_logged(("sleep", "600"), folder, folder / "log")
 
 def test_so_does_one_that_comes_while_the_compiler_is_started(tmp_path: Path) -> None:
     worker = subprocess.run(
-        [sys.executable, "-c", _INTERRUPTED, str(tmp_path)],
+        [sys.executable, "-c", f"{_NOT_IGNORED}\n{_INTERRUPTED}", str(tmp_path)],
         stderr=subprocess.PIPE,
         text=True,
         timeout=60,
