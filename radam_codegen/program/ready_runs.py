@@ -56,7 +56,7 @@ def ready_run(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(executor, *args, **kwargs)
         if not isinstance(program, paddle.pir.Program):
             return original(executor, *args, **kwargs)
-        _use_known_programs(executor)
+        _make_ready_by(_KeyedRun if is_paddles else _FoundRun, executor)
         known = known_texts.known(program) if is_paddles else None
         if known is None:
             return original(executor, *args, **kwargs)
@@ -77,18 +77,21 @@ def _runs_here(executor: Any, program: Any) -> bool:
     )
 
 
-def _use_known_programs(executor: Any) -> None:
+def _make_ready_by(keyed: type[_KeyedRun], executor: Any) -> None:
     """Have an Executor make PIR runs ready as above; it costs nothing when it does already."""
     cache = executor._executor_cache
-    if cache._CachedData is not _KeyedRun:
+    if cache._CachedData is not keyed:
         cache._get_cached_program_and_executor_pir_mode = lru_cache(maxsize=_CAPACITY)(
             partial(_make_ready, cache)
         )
-        cache._CachedData = _KeyedRun
+        cache._CachedData = keyed
 
 
 class _KeyedRun(_ExecutorCache._CachedData):  # type: ignore[misc]
-    """A run, as Paddle's cache of executors looks it up: equal keys are one entry."""
+    """A run, as Paddle's cache of executors looks it up: equal keys are one entry.
+
+    A program that is not known was looked at before, and is Paddle's to print.
+    """
 
     def __init__(
         self,
@@ -101,18 +104,13 @@ class _KeyedRun(_ExecutorCache._CachedData):  # type: ignore[misc]
         scope: Any,
         plan: Any = None,
     ) -> None:
-        known: KnownProgram | None = None
-        if isinstance(program, KnownProgram):
-            known = program
-        elif isinstance(program, paddle.pir.Program):
-            known = known_texts.known(program)  # somebody else's hook lies between ours and here
-        self.is_known = known is not None
-        if known is None:
+        self.is_known = isinstance(program, KnownProgram)
+        if not self.is_known:
             super().__init__(
                 program, feed, fetch_list, feed_var_name, fetch_var_name, place, scope, plan
             )
             return
-        self.program = known.program
+        self.program = program.program
         self.feed = feed
         self.fetch_list = fetch_list
         self.feed_var_name = feed_var_name
@@ -122,7 +120,15 @@ class _KeyedRun(_ExecutorCache._CachedData):  # type: ignore[misc]
         self.plan = plan
         # What Paddle has in its key, in its place the text's hash for the text.
         names = _get_program_cache_key(feed, fetch_list)
-        self.key = hash((known.text_hash, scope.raw_address(), names))
+        self.key = hash((program.text_hash, scope.raw_address(), names))
+
+
+class _FoundRun(_KeyedRun):
+    """Likewise where somebody else's wrapper lies before Paddle, which is given programs only."""
+
+    def __init__(self, program: Any, *rest: Any) -> None:
+        known = known_texts.known(program) if isinstance(program, paddle.pir.Program) else None
+        super().__init__(program if known is None else known, *rest)
 
 
 def _make_ready(cache: Any, run: _KeyedRun) -> tuple[Any, Any, list[Any]]:

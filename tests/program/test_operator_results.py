@@ -61,7 +61,6 @@ def test_who_reads_a_dropped_result_is_told() -> None:
         program.step(fetch_list=[more])
 
 
-@pytest.mark.skipif(not IN_PIR, reason="legacy programs run in threads of the Executor")
 def test_no_other_thread_has_anything_to_do_after_a_step() -> None:
     program = LyingGradients(5)
     program.step()

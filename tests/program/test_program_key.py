@@ -14,7 +14,7 @@ from support.static_programs import IN_PIR, FedProgram, Tensor
 
 import radam_codegen
 from radam_codegen.errors import ConfigError
-from radam_codegen.program import fingerprint, kernels
+from radam_codegen.program import fingerprint, kernels, program_key
 from radam_codegen.program.fingerprint import fingerprint_of
 from radam_codegen.program.installation import openmp_path, python_module_path
 from radam_codegen.program.program_key import KnownTexts, known_texts, state_of_program
@@ -179,6 +179,23 @@ def test_programs_of_others_are_left_alone(counts: KnownTexts) -> None:
         (value,) = paddle.static.Executor(CPU).run(main, fetch_list=[shown])
         assert value[0] == 3.0
     assert (counts.printed, counts.found) == (0, 0)
+
+
+def test_programs_of_others_are_looked_at_once_per_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    main = paddle.static.Program()
+    with paddle.static.program_guard(main):
+        shown = paddle.full([1], 3.0)
+    looks: list[Any] = []
+
+    def looked(program: Any) -> Any:
+        looks.append(program)
+        return fingerprint_of(program)
+
+    monkeypatch.setattr(program_key, "fingerprint_of", looked)
+    executor = paddle.static.Executor(CPU)
+    for _ in range(3):
+        executor.run(main, fetch_list=[shown])
+    assert looks == [main] * 3
 
 
 def test_no_more_hashes_are_kept_than_allowed(template: Any) -> None:
