@@ -124,8 +124,6 @@ class RAdam(paddle.optimizer.RAdam):  # type: ignore[misc]
 
     _moment1_acc_str = "moment1"
     _moment2_acc_str = "moment2"
-    #: Type of the learning rate's variable; Paddle's class takes it from the loss.
-    _dtype: Any
 
     def __init__(
         self,
@@ -293,7 +291,6 @@ class RAdam(paddle.optimizer.RAdam):  # type: ignore[misc]
             return []
         if framework.in_pir_mode():
             params_grads = merge_shared(params_grads)
-        self._dtype = _learning_rate_dtype(params_grads, self._dtype)
         self._language = language_of(self._target, gpus_here())
         update = append_update(self, self._groups, self._state, params_grads, self._language)
         self._plan = update.plan
@@ -446,17 +443,6 @@ class RAdam(paddle.optimizer.RAdam):  # type: ignore[misc]
             install_executor_hook()
         with self._native.explained():
             return apply()
-
-
-def _learning_rate_dtype(params_grads: Sequence[tuple[Any, Any]], loss_dtype: Any) -> Any:
-    """Type of the learning rate's variable: the loss's, unless a parameter is more exact.
-
-    ``loss_dtype`` is None where gradients came without a backward pass. Paddle's own choice is a
-    name then, which its PIR does not take as a type.
-    """
-    if any(param.dtype == paddle.float64 for param, _ in params_grads):
-        return paddle.float64
-    return paddle.float32 if loss_dtype is None else loss_dtype
 
 
 _is_frozen = attrgetter("stop_gradient")

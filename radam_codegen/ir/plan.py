@@ -192,6 +192,15 @@ class UpdatePlan:
     groups: tuple[GroupPlan, ...]
     layout: StateLayout = StateLayout.PER_PARAMETER
 
+    @property
+    def lr_dtype(self) -> DType:
+        """Type of the learning rate: float64 where a parameter is float64, else float32.
+
+        Programs and dynamic graph round the rate to it, so both do the same arithmetic.
+        """
+        types = {tensor.param_dtype for group in self.groups for tensor in group.tensors}
+        return DType.FLOAT64 if DType.FLOAT64 in types else DType.FLOAT32
+
     def to_json(self) -> str:
         """Return the plan as JSON text; equal plans give equal text.
 

@@ -74,7 +74,7 @@ def append_update(
         kernels.source_of(group.plan.structure, target)
     memory = _memory(optimizer, state)
     with restored_on_failure(main, startup, mappings=memory), after_backward(main):
-        learning_rate = create_learning_rate(optimizer, main)
+        learning_rate = create_learning_rate(optimizer, main, plan.lr_dtype)
         operations = tuple(
             operation
             for group in planned

@@ -80,6 +80,8 @@ class _Prepared:
     fingerprint: tuple[Any, ...]
     plan: UpdatePlan
     launches: tuple[_Launch, ...]
+    #: Rounds the learning rate, to the type that programs have it in.
+    lr_type: type[ctypes.c_float] | type[ctypes.c_double]
 
 
 class DygraphStepper:
@@ -150,8 +152,9 @@ class DygraphStepper:
                 params, grads, groups, state_of, multi_precision, found_inf is not None, fingerprint
             )
             self._prepared = [prepared, *self._prepared[: _KEPT - 1]]
+        rounded_lr = prepared.lr_type(lr).value
         for launch in prepared.launches:
-            _run(launch, lr, bool(found_inf))
+            _run(launch, rounded_lr, bool(found_inf))
         return prepared.plan
 
     def _find(self, fingerprint: tuple[Any, ...], grads: Sequence[Any]) -> _Prepared | None:
@@ -241,7 +244,9 @@ def _prepare(
         _prepare_launch(group, [place_of[id(param)] for param in group.params], grads, state_of)
         for group in planned
     )
-    prepared = _Prepared(fingerprint, plan, tuple(launches))
+    # Not NumPy's types, which warn of a rate that overflows.
+    lr_type = ctypes.c_double if plan.lr_dtype is DType.FLOAT64 else ctypes.c_float
+    prepared = _Prepared(fingerprint, plan, tuple(launches), lr_type)
     keys = tuple(launch.key for launch in launches)
     weakref.finalize(prepared, _forget, kernels.operator(), keys).atexit = False
     return prepared
