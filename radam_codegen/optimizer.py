@@ -26,7 +26,9 @@ from radam_codegen.frontend.arguments import (
     check_learning_rate,
     check_parameters,
 )
+from radam_codegen.frontend.current_groups import CurrentGroups
 from radam_codegen.frontend.groups import GroupOptions, Groups
+from radam_codegen.frontend.other_clips import call_other_clips, has_other_clips
 from radam_codegen.frontend.selection import select_parameters
 from radam_codegen.ir.plan import UpdatePlan
 from radam_codegen.program import checkpoint, kernels
@@ -38,6 +40,7 @@ from radam_codegen.program.gpu import check_gpu, gpus_here, language_of
 from radam_codegen.program.native import native_rules
 from radam_codegen.program.shared_parameters import merge_shared
 from radam_codegen.program.state import StateMaker
+from radam_codegen.program.step_places import StepPlaces
 from radam_codegen.program.transaction import building, in_current_block, restored_on_failure
 
 __all__ = ["RAdam"]
@@ -145,7 +148,7 @@ class RAdam(paddle.optimizer.RAdam):  # type: ignore[misc]
         defaults = GroupOptions(
             beta1=check_beta("beta1", beta1),
             beta2=check_beta("beta2", beta2),
-            epsilon=check_epsilon(epsilon),
+            epsilon=check_epsilon("epsilon", epsilon),
             grad_clip=check_clip(grad_clip),
             weight_decay=check_decay("weight_decay", weight_decay),
             decoupled=check_decoupled(decoupled_weight_decay, weight_decay, listed),
@@ -153,9 +156,9 @@ class RAdam(paddle.optimizer.RAdam):  # type: ignore[misc]
         if target not in _TARGETS:
             raise ArgumentError(f"there is no target {target!r}; there are {_LISTED}")
         self._target, self._language = target, "c"
-        self._groups = Groups(listed, defaults)
+        self._current = CurrentGroups(listed, defaults)
         # The base class reads types from the parameters, which names have none of.
-        members = self._groups.members
+        members = self._current.members()
         named = members is not None and any(isinstance(each, str) for each in members)
         check_flag("multi_precision", multi_precision)
         common = {
@@ -166,9 +169,9 @@ class RAdam(paddle.optimizer.RAdam):  # type: ignore[misc]
         }
         self._native = native_rules(target, current())
         if self._native is not None:
-            grouped = any(isinstance(each, Mapping) for each in listed or ())
+            grouped = self._current.grouped
             self._native.check_arguments(
-                self._groups, multi_precision=multi_precision, grouped=grouped
+                self._current.given_options(), multi_precision=multi_precision, grouped=grouped
             )
             super().__init__(
                 **common,
@@ -182,11 +185,23 @@ class RAdam(paddle.optimizer.RAdam):  # type: ignore[misc]
         else:
             Optimizer.__init__(self, **common, parameters=None if named else members)
             self._parameter_list = members
+            self._current.attach(self)
+            self._step_places = StepPlaces(self._groups.sections or ())
             self.type = "radam_codegen"
         self._multi_precision = multi_precision
         self._plan: UpdatePlan | None = None
         self._state = StateMaker(self)
         self._stepper = DygraphStepper()
+
+    @property
+    def _groups(self) -> Groups:
+        """The parameter groups as this optimizer's attributes say them now."""
+        return self._current.read(self)
+
+    def _add_param_group(self, param_group: dict[str, Any]) -> None:
+        super()._add_param_group(param_group)
+        if self._native is None:  # clear_grad() goes by the list
+            self._parameter_list = [*(self._parameter_list or ()), *param_group["params"]]
 
     @property
     def plan(self) -> UpdatePlan:
@@ -287,7 +302,8 @@ class RAdam(paddle.optimizer.RAdam):  # type: ignore[misc]
             native = super().apply_gradients
             return self._natively(params_grads, lambda: native(params_grads))
         if framework.in_dygraph_mode():
-            self._step([param for param, _ in params_grads], [grad for _, grad in params_grads])
+            params = [param for param, _ in params_grads]
+            self._step(self._groups, params, [grad for _, grad in params_grads])
             return []
         if framework.in_pir_mode():
             params_grads = merge_shared(params_grads)
@@ -314,10 +330,11 @@ class RAdam(paddle.optimizer.RAdam):  # type: ignore[misc]
             with self._native.explained():
                 super().step()
             return
-        params = self._groups.members or ()
-        self._step(params, _gradients(params))
+        groups = self._groups
+        params = groups.members or ()
+        self._step(groups, params, _gradients(params))
 
-    def _step(self, params: Sequence[Any], grads: Sequence[Any]) -> None:
+    def _step(self, groups: Groups, params: Sequence[Any], grads: Sequence[Any]) -> None:
         # By type, as a comparison of a tensor with None would compute one.
         if type(None) in set(map(type, grads)) or any(map(_is_frozen, params)):
             wanted = [g is not None and not p.stop_gradient for p, g in zip(params, grads)]
@@ -329,12 +346,16 @@ class RAdam(paddle.optimizer.RAdam):  # type: ignore[misc]
             raise UnsupportedError("in dynamic graph, target='cuda' is not there; use target='c'")
         if self._state.missing:
             self._state.check_loaded(params)
+        if has_other_clips(groups):
+            with paddle.no_grad():
+                groups, pairs = call_other_clips(groups, list(zip(params, grads)))
+            params, grads = [param for param, _ in pairs], [grad for _, grad in pairs]
         found_inf = self._get_auxiliary_var("found_inf")
         self._language = "c"
         self._plan = self._stepper.step(
             params,
             grads,
-            self._groups,
+            groups,
             self._state.of_parameter,
             float(self.get_lr()),
             multi_precision=self._multi_precision,

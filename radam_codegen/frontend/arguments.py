@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import paddle
@@ -19,12 +19,14 @@ __all__ = [
     "GROUP_OPTIONS",
     "as_list",
     "as_number",
+    "check_any_clip",
     "check_beta",
     "check_clip",
     "check_decay",
     "check_decoupled",
     "check_epsilon",
     "check_flag",
+    "check_group",
     "check_learning_rate",
     "check_parameters",
     "is_variable",
@@ -96,22 +98,32 @@ def check_beta(name: str, value: Any) -> float:
     return number
 
 
-def check_epsilon(value: Any) -> float:
+def check_epsilon(name: str, value: Any) -> float:
     """A finite number that is not negative."""
-    number = as_number("epsilon", value)
+    number = as_number(name, value)
     if not 0.0 <= number < math.inf:
-        raise ArgumentError(f"Invalid epsilon value: {number}, expect a finite epsilon >= 0.")
+        raise ArgumentError(f"Invalid {name} value: {number}, expect a finite {name} >= 0.")
     return number
 
 
 def check_clip(value: Any) -> GradientClipBase | None:
-    """One of Paddle's three gradient clips with sensible bounds, or None."""
+    """One of Paddle's gradient clips or a class derived from their base, or None."""
     if value is None:
         return None
     if not isinstance(value, GradientClipBase):
         raise ArgumentTypeError(
             "'grad_clip' should be an instance of GradientClipBase's derived class, "
             f"got {type(value).__name__}"
+        )
+    return value
+
+
+def check_any_clip(name: str, value: Any) -> Any:
+    """Whatever may be put in the place of a clip later: it is called on pairs, as Paddle does."""
+    if value is not None and not callable(value):
+        raise ArgumentTypeError(
+            f"'{name}' is {value!r} of type {type(value).__name__}; it must be None or a gradient "
+            "clip, which is called on pairs of parameter and gradient"
         )
     return value
 
@@ -209,14 +221,26 @@ def check_parameters(parameters: Any) -> list[Any] | None:
         _check_unique(listed)
         return listed
     for index, group in enumerate(listed):
-        _check_group(index, group)
+        check_group(index, group)
     # Lists, as an iterator could be read only once.
     groups = [{**group, "params": as_list(group["params"])} for group in listed]
     _check_unique([each for group in groups for each in group["params"]])
     return groups
 
 
-def _check_group(index: int, group: Mapping[str, Any]) -> None:
+def check_group(index: int, group: Mapping[str, Any], *, any_clip: bool = False) -> None:
+    """Check a parameter group.
+
+    Args:
+        index: its place among the groups, for messages.
+        group: ``params`` and options.
+        any_clip: whether whatever can be called is a clip.
+
+    Raises:
+        ArgumentError: it lacks ``params``, has an option that there is not, or a number in it is
+            out of range.
+        ArgumentTypeError: a value in it has the wrong type.
+    """
     if "params" not in group:
         raise ArgumentError(
             f"parameter group {index} has no 'params' (it has {sorted(map(str, group))}); params "
@@ -234,12 +258,12 @@ def _check_group(index: int, group: Mapping[str, Any]) -> None:
             f"{index} has a set, please use list instead."
         )
     try:
-        _check_options(group)
+        _check_options(group, check_any_clip if any_clip else lambda _, clip: check_clip(clip))
     except (ArgumentError, ArgumentTypeError) as error:
         raise type(error)(f"parameter group {index}: {error}") from error
 
 
-def _check_options(group: Mapping[str, Any]) -> None:
+def _check_options(group: Mapping[str, Any], check_clip: Callable[[str, Any], Any]) -> None:
     if "learning_rate" in group:
         scale = as_number("learning_rate", group["learning_rate"])
         if not 0.0 <= scale < math.inf:
@@ -251,8 +275,8 @@ def _check_options(group: Mapping[str, Any]) -> None:
         if beta in group:
             check_beta(beta, group[beta])
     if "epsilon" in group:
-        check_epsilon(group["epsilon"])
-    check_clip(group.get("grad_clip"))
+        check_epsilon("epsilon", group["epsilon"])
+    check_clip("grad_clip", group.get("grad_clip"))
     check_decay("weight_decay", group.get("weight_decay"))
 
 

@@ -1,16 +1,15 @@
-"""Parameter groups as users give them: names or tensors, with options and defaults."""
+"""Parameter groups at one time: which options each parameter has."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
-from radam_codegen.errors import ArgumentError
-from radam_codegen.frontend.arguments import GROUP_OPTIONS, as_list, as_number
 from radam_codegen.frontend.names import name_of
 
-__all__ = ["GroupOptions", "Groups"]
+__all__ = ["GroupOptions", "GroupSettings", "Groups", "ParameterAttributes"]
 
 
 @dataclass(frozen=True)
@@ -31,69 +30,116 @@ class GroupOptions:
     explicit: frozenset[str] = frozenset()
 
 
-class Groups:
-    """Which options each parameter has.
+class GroupSettings:
+    """The options of all groups. Immutable, and another object whenever the options are others.
 
     Args:
-        parameters: what the optimizer was given, checked: None, parameters, or groups.
-        defaults: the optimizer's own options, which a group inherits.
+        options: one entry per group. The first is also for parameters that are in no group.
     """
 
-    def __init__(self, parameters: Sequence[Any] | None, defaults: GroupOptions) -> None:
-        if parameters and isinstance(parameters[0], dict):
-            self.options = tuple(_inherit(group, defaults) for group in parameters)
-            members = [as_list(group["params"]) for group in parameters]
-        else:
-            self.options = (defaults,)
-            members = [list(parameters)] if parameters is not None else []
-        #: All parameters in order, as they were given; None where all of a program are meant.
-        self.members = [each for group in members for each in group] if members else None
-        #: Number of parameters in each group.
-        self.sizes = tuple(map(len, members))
-        self._places = self._find_places()
+    def __init__(self, options: tuple[GroupOptions, ...]) -> None:
+        self.options = options
+        #: Every clip, once.
+        self.clips = _each_once(each.grad_clip for each in options)
+        #: Every decay that may change without being another object, once.
+        self.decays = _each_once(
+            each.weight_decay for each in options if not isinstance(each.weight_decay, (int, float))
+        )
+        self._others: dict[tuple[int, ...], GroupSettings] = {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_places"}
+    def without_clips(self, clips: Sequence[Any]) -> GroupSettings:
+        """Return the same without some clips; the same object for the same clips."""
+        key = tuple(map(id, clips))
+        if key not in self._others:
+            self._others[key] = GroupSettings(
+                tuple(
+                    replace(each, grad_clip=None) if id(each.grad_clip) in key else each
+                    for each in self.options
+                )
+            )
+        return self._others[key]
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        # Paddle gives copies of parameters new names.
-        vars(self).update(state)
-        self._places = self._find_places()
 
-    def _find_places(self) -> dict[str, tuple[int, int]]:
-        members = iter(self.members or ())
+def _each_once(values: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple({id(each): each for each in values if each is not None}.values())
+
+
+@dataclass(frozen=True)
+class ParameterAttributes:
+    """Those of a parameter's attributes that an option of its group can stand before."""
+
+    learning_rate: Any
+    #: Class and coefficient of the regularizer, or None.
+    regularizer: Any
+
+    @staticmethod
+    def of(param: Any) -> ParameterAttributes:
+        """Return what a parameter has now. A name has nothing."""
+        attributes = getattr(param, "optimize_attr", None) or {}
+        regularizer = getattr(param, "regularizer", None)
+        if regularizer is not None:
+            regularizer = type(regularizer), getattr(regularizer, "_coeff", None)
+        return ParameterAttributes(attributes.get("learning_rate"), regularizer)
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """The groups of an optimizer at one time.
+
+    Attributes:
+        settings: the options of all groups.
+        sections: the parameters of each group, tensors or names; None where all of a program are
+            meant.
+        homes: for parameters that are listed without their groups, the group of each, by name.
+        attributes: what parameters had when the options of their group were set, by name.
+    """
+
+    settings: GroupSettings
+    sections: tuple[Sequence[Any], ...] | None = None
+    homes: Mapping[str, int] | None = None
+    attributes: Mapping[str, ParameterAttributes] = field(default_factory=dict)
+
+    @property
+    def options(self) -> tuple[GroupOptions, ...]:
+        """One entry per group."""
+        return self.settings.options
+
+    @property
+    def members(self) -> Sequence[Any] | None:
+        """All parameters in order; None where all of a program are meant."""
+        if self.sections is None or len(self.sections) == 1:
+            return self.sections and self.sections[0]
+        return [each for section in self.sections for each in section]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of parameters in each section."""
+        return tuple(map(len, self.sections or ()))
+
+    @cached_property
+    def _group_by_name(self) -> Mapping[str, int]:
+        if self.homes is not None:
+            return self.homes
         return {
-            name_of(next(members)): (group, index)
-            for group, size in enumerate(self.sizes)
-            for index in range(size)
+            name_of(each): group
+            for group, section in enumerate(self.sections or ())
+            for each in section
         }
 
     def group_of(self, name: str) -> int:
         """Index of the group that a parameter belongs to; the first takes those in none."""
-        return self._places.get(name, (0, 0))[0]
+        return self._group_by_name.get(name, 0)
 
-    def place_of(self, name: str) -> tuple[int, int]:
-        """Index of a parameter's group, and its own index in there.
+    def has_own(self, param: Any, attribute: str) -> bool:
+        """Whether an attribute of a parameter was changed after its group's options were set.
 
-        Raises:
-            ArgumentError: the optimizer was not given the parameter.
+        Then it comes before the group's option, as in Paddle, where a group's options are written
+        into such attributes. Copies of programs lose the attributes: None is no change.
+
+        Args:
+            param: a parameter.
+            attribute: ``learning_rate`` or ``regularizer``.
         """
-        if name not in self._places:
-            raise ArgumentError(
-                f"parameter {name!r} is none of those that the optimizer was given; add it to the "
-                "optimizer's parameters"
-            )
-        return self._places[name]
-
-
-def _inherit(group: dict[str, Any], defaults: GroupOptions) -> GroupOptions:
-    return GroupOptions(
-        beta1=as_number("beta1", group.get("beta1", defaults.beta1)),
-        beta2=as_number("beta2", group.get("beta2", defaults.beta2)),
-        epsilon=as_number("epsilon", group.get("epsilon", defaults.epsilon)),
-        grad_clip=group.get("grad_clip", defaults.grad_clip),
-        weight_decay=group.get("weight_decay", defaults.weight_decay),
-        decoupled=defaults.decoupled,
-        lr_scale=as_number("learning_rate", group.get("learning_rate", 1.0)),
-        explicit=frozenset(option for option in GROUP_OPTIONS if option in group),
-    )
+        then = self.attributes.get(name_of(param))
+        now = getattr(ParameterAttributes.of(param), attribute)
+        return then is not None and now is not None and now != getattr(then, attribute)

@@ -79,7 +79,7 @@ def read_plan(
         if grad is not None and not param.stop_gradient:
             members[groups.group_of(param.name)].append((param, grad))
     planned = tuple(
-        _read_group(options, pairs, multi_precision, skip)
+        _read_group(groups, options, pairs, multi_precision, skip)
         for options, pairs in zip(groups.options, members)
         if pairs
     )
@@ -89,10 +89,16 @@ def read_plan(
 
 
 def _read_group(
-    options: GroupOptions, pairs: list[tuple[Any, Any]], multi_precision: bool, skip: bool
+    groups: Groups,
+    options: GroupOptions,
+    pairs: list[tuple[Any, Any]],
+    multi_precision: bool,
+    skip: bool,
 ) -> PlannedGroup:
     params, grads = zip(*pairs)
-    tensors = tuple(_read_tensor(options, param, grad, multi_precision) for param, grad in pairs)
+    tensors = tuple(
+        _read_tensor(groups, options, param, grad, multi_precision) for param, grad in pairs
+    )
     plan = GroupPlan(
         tensors,
         options.beta1,
@@ -105,7 +111,9 @@ def _read_group(
     return PlannedGroup(plan, params, grads, options.weight_decay if at_run_time else None)
 
 
-def _read_tensor(options: GroupOptions, param: Any, grad: Any, multi_precision: bool) -> TensorPlan:
+def _read_tensor(
+    groups: Groups, options: GroupOptions, param: Any, grad: Any, multi_precision: bool
+) -> TensorPlan:
     name = str(param.name)
     if is_sparse(grad):
         raise UnsupportedError(
@@ -126,8 +134,8 @@ def _read_tensor(options: GroupOptions, param: Any, grad: Any, multi_precision: 
         grad_dtype=grad_dtype,
         moment_dtype=DType.FLOAT64 if param_dtype is DType.FLOAT64 else DType.FLOAT32,
         master=multi_precision and param_dtype in _HALF,
-        lr_scale=_read_lr_scale(options, param),
-        decay=_read_decay(options, param),
+        lr_scale=_read_lr_scale(groups, options, param),
+        decay=_read_decay(groups, options, param),
         need_clip=bool(getattr(param, "need_clip", True)),
     )
 
@@ -160,8 +168,8 @@ def read_dtype(what: str, dtype: Any) -> DType:
     return found
 
 
-def _read_lr_scale(options: GroupOptions, param: Any) -> float:
-    if "learning_rate" in options.explicit:
+def _read_lr_scale(groups: Groups, options: GroupOptions, param: Any) -> float:
+    if "learning_rate" in options.explicit and not groups.has_own(param, "learning_rate"):
         return options.lr_scale
     attributes = getattr(param, "optimize_attr", None) or {}
     scale = attributes.get("learning_rate", 1.0)
@@ -173,9 +181,10 @@ def _read_lr_scale(options: GroupOptions, param: Any) -> float:
     return as_number(f"learning rate of parameter {param.name!r}", scale)
 
 
-def _read_decay(options: GroupOptions, param: Any) -> Decay:
+def _read_decay(groups: Groups, options: GroupOptions, param: Any) -> Decay:
     own = getattr(param, "regularizer", None)
-    if own is None or "weight_decay" in options.explicit:
+    set_by_group = "weight_decay" in options.explicit and not groups.has_own(param, "regularizer")
+    if own is None or set_by_group:
         return _decay_of(options.weight_decay, param, decoupled=options.decoupled)
     return _decay_of(own, param, decoupled=False)
 
@@ -185,10 +194,10 @@ def _decay_of(decay: Any, param: Any, *, decoupled: bool) -> Decay:
         return Decay()
     # The exact classes: what a subclass changes would be lost.
     kinds: dict[Any, DecayKind] = {L2Decay: DecayKind.L2, L1Decay: DecayKind.L1}
-    if type(decay) in kinds:
+    kind = DecayKind.DECOUPLED if decoupled else kinds.get(type(decay), DecayKind.L2)
+    if type(decay) in kinds:  # Paddle makes one of a number, also of a decoupled one
         coefficient = as_number(f"regularizer of parameter {param.name!r}", decay._coeff)
-        return Decay(kinds[type(decay)], coefficient)
-    kind = DecayKind.DECOUPLED if decoupled else DecayKind.L2
+        return Decay(kind, coefficient)
     if is_variable(decay):
         return Decay(kind, 0.0, at_run_time=True)
     if isinstance(decay, (int, float, paddle.Tensor)):

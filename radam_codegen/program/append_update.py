@@ -11,6 +11,7 @@ from paddle.base import framework
 
 from radam_codegen.errors import ArgumentTypeError, ProgramError
 from radam_codegen.frontend.groups import Groups
+from radam_codegen.frontend.other_clips import call_other_clips, has_other_clips
 from radam_codegen.frontend.read_plan import PlannedGroup, read_plan
 from radam_codegen.ir.launch import LaunchSpec
 from radam_codegen.ir.plan import UpdatePlan
@@ -61,19 +62,21 @@ def append_update(
     main = paddle.static.default_main_program()
     startup = paddle.static.default_startup_program()
     found_inf = _found_inf(optimizer, main)
-    plan, planned = read_plan(
-        params_grads,
-        groups,
-        multi_precision=optimizer._multi_precision,
-        skip=found_inf is not None,
-    )
-    _check_program(main, planned, found_inf)
-    kernels.operator()  # a program can hold the operator only once Paddle knows it
-    for group in planned:
-        # Whatever is wrong with the IR shows here.
-        kernels.source_of(group.plan.structure, target)
     memory = _memory(optimizer, state)
     with restored_on_failure(main, startup, mappings=memory), after_backward(main):
+        if has_other_clips(groups):
+            groups, params_grads = call_other_clips(groups, params_grads)
+        plan, planned = read_plan(
+            params_grads,
+            groups,
+            multi_precision=optimizer._multi_precision,
+            skip=found_inf is not None,
+        )
+        _check_program(main, planned, found_inf)
+        kernels.operator()  # a program can hold the operator only once Paddle knows it
+        for group in planned:
+            # Whatever is wrong with the IR shows here.
+            kernels.source_of(group.plan.structure, target)
         learning_rate = create_learning_rate(optimizer, main, plan.lr_dtype)
         operations = tuple(
             operation

@@ -42,7 +42,7 @@ def copied_state(optimizer: Any) -> dict[str, Any]:
     state = {name: value for name, value in vars(optimizer).items() if name not in _LEFT_OUT}
     steps = optimizer._accumulators.get(STEP)
     if steps:
-        held = [optimizer._state.held(param) for param in optimizer._groups.members]
+        held = [optimizer._state.held(param) for param in optimizer._step_places.members]
         state[_HELD] = [each and (each.moment1, each.moment2, each.master) for each in held]
         state[_STEPS] = dict(steps)
     return state
@@ -67,6 +67,6 @@ def restore_state(optimizer: Any, state: dict[str, Any]) -> None:
     for group, counts in steps.items():
         counts.name = unique_name.generate("radam_step")
         optimizer._accumulators[STEP][group] = counts
-    for param, tensors in zip(optimizer._groups.members or (), held):
+    for param, tensors in zip(optimizer._step_places.members, held):
         if tensors:
             optimizer._state.adopt(param, *tensors)

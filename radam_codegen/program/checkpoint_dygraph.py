@@ -25,7 +25,10 @@ class DygraphStore:
     def __init__(self, optimizer: Any) -> None:
         self._optimizer = optimizer
         self._maker = optimizer._state
-        self._params = {param.name: param for param in optimizer._groups.members or ()}
+        self._groups = optimizer._groups
+        # A parameter that is listed no more keeps its state.
+        params = [*optimizer._step_places.members, *(self._groups.members or ())]
+        self._params = {param.name: param for param in params}
 
     def entries(self) -> dict[str, Any]:
         """The state by name: the very tensors, which the next step changes."""
@@ -48,10 +51,9 @@ class DygraphStore:
 
     def expected(self) -> list[Expected]:
         """What a checkpoint has to have."""
-        groups = self._optimizer._groups
         places = flat_places(
             (
-                groups.group_of(name),
+                self._groups.group_of(name),
                 FlatTensor(name, tuple(param.shape), self._maker.moment_dtype(param)),
             )
             for name, param in self._params.items()
@@ -118,8 +120,7 @@ class DygraphStore:
         return {**entries, **({MASTER_WEIGHTS: masters} if masters else {})}
 
     def _options(self, name: str) -> Any:
-        groups = self._optimizer._groups
-        return groups.options[groups.group_of(name)]
+        return self._groups.options[self._groups.group_of(name)]
 
     def _has_master(self, param: Any) -> bool:
         halves = (paddle.bfloat16, paddle.float16)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import paddle
 
 from radam_codegen.errors import ArgumentTypeError, ProgramError, UnsupportedError
-from radam_codegen.frontend.groups import GroupOptions, Groups
+from radam_codegen.frontend.groups import Groups
 from radam_codegen.frontend.read_plan import PlannedGroup, read_plan
 from radam_codegen.ir.dtypes import DType
 from radam_codegen.ir.launch import LaunchSpec
@@ -61,6 +61,17 @@ class DygraphState:
 
 
 @dataclass(frozen=True)
+class _Counts:
+    """Step counts of a launch that stand in one tensor."""
+
+    step: Any
+    #: Places of the counts among those of the launch.
+    of_launch: npt.NDArray[np.int64]
+    #: Their places in the tensor.
+    of_step: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class _Launch:
     """A group of the plan, registered with the operator library under ``key``."""
 
@@ -68,9 +79,9 @@ class _Launch:
     #: Places of the group's parameters among those of the step; None where these are all, in order.
     order: Sequence[int] | None
     tensors: LaunchTensors
-    step: Any
-    #: Places of the tensors in the step counts; None where these are all, in order.
-    places: npt.NDArray[np.int64] | None
+    counts: tuple[_Counts, ...]
+    #: Whether the counts are those of one tensor, all of them and in order.
+    counts_in_place: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +149,10 @@ class DygraphStepper:
         fingerprint = (
             np.fromiter(params, object, len(params)).tobytes(),  # quicker than the id of each
             _attributes(params),
-            tuple(map(_options_now, groups.options)),
+            groups.settings,
+            groups.sizes,
+            tuple(map(_clip_now, groups.settings.clips)),
+            tuple(map(_decay_now, groups.settings.decays)),
             multi_precision,
             found_inf is None,
         )
@@ -179,21 +193,28 @@ def _read(prepared: _Prepared, grads: Sequence[Any]) -> bool:
 def _attributes(params: Sequence[Any]) -> tuple[Any, ...]:
     """What of the parameters may be changed between steps and shapes the plan."""
     try:
+        regularizers = tuple(map(_regularizer_of, params))
         return (
             tuple(map(_need_clip_of, params)),
-            tuple(map(_regularizer_of, params)),
+            regularizers,
             tuple(map(_scale_of, map(_attributes_of, params))),
+            any(regularizers) and tuple(map(_decay_now, regularizers)),
         )
     except AttributeError:  # plain tensors, which have no such attributes
         names = ("need_clip", "regularizer", "optimize_attr")
         return tuple(str(getattr(each, name, None)) for each in params for name in names)
 
 
-def _options_now(options: GroupOptions) -> tuple[Any, ...]:
-    """What of a group may be changed between steps: a tensor's value, a clip's bounds."""
-    decay, clip = options.weight_decay, options.grad_clip
-    decay_now = decay.item() if isinstance(decay, paddle.Tensor) else decay
-    return decay_now, None if clip is None else tuple(vars(clip).values())
+def _clip_now(clip: Any) -> tuple[Any, ...]:
+    """What of a clip may be changed between steps."""
+    return type(clip), *vars(clip).values()
+
+
+def _decay_now(decay: Any) -> Any:
+    """What of a tensor or of a regularizer may be changed between steps."""
+    if isinstance(decay, paddle.Tensor):
+        return decay.item()
+    return type(decay), getattr(decay, "_coeff", None)
 
 
 def _usable(params: Sequence[Any], grads: Sequence[Any]) -> Sequence[Any]:
@@ -273,14 +294,29 @@ def _prepare_launch(
     tensors.adopt([grads[place] for place in order])
     key = next(_keys)
     kernels.register(key, LaunchSpec.from_group(group.plan))
-    step = states[0].step
-    places = [state.index for state in states]
+    counts = _counts_of(states)
+    of_step = list(counts[0].of_step)
     return _Launch(
         key,
         None if _are_all(order, len(grads)) else order,
         tensors,
-        step,
-        None if _are_all(places, step.shape[0]) else np.array(places, np.int64),
+        counts,
+        len(counts) == 1 and _are_all(of_step, counts[0].step.shape[0]),
+    )
+
+
+def _counts_of(states: Sequence[DygraphState]) -> tuple[_Counts, ...]:
+    """Where the counts of a launch stand: parameters that were listed later have their own."""
+    places: dict[int, list[int]] = {}
+    for place, state in enumerate(states):
+        places.setdefault(id(state.step), []).append(place)
+    return tuple(
+        _Counts(
+            states[of_launch[0]].step,
+            np.array(of_launch, np.int64),
+            np.array([states[place].index for place in of_launch], np.int64),
+        )
+        for of_launch in places.values()
     )
 
 
@@ -313,13 +349,15 @@ def _forget(library: OperatorLibrary, keys: tuple[int, ...]) -> None:
 
 def _run(launch: _Launch, lr: float, found_inf: bool) -> None:
     # Step counts are updated where they are, or some of them in a copy.
-    if launch.places is None:
-        _call_kernel(launch, launch.step.data_ptr(), lr, found_inf)
+    if launch.counts_in_place:
+        _call_kernel(launch, launch.counts[0].step.data_ptr(), lr, found_inf)
     else:
-        counts = _step_counts(launch.step)
-        some = counts[launch.places]
-        _call_kernel(launch, some.ctypes.data, lr, found_inf)
-        counts[launch.places] = some
+        copied = np.empty(len(launch.tensors), np.int64)
+        for counts in launch.counts:
+            copied[counts.of_launch] = _step_counts(counts.step)[counts.of_step]
+        _call_kernel(launch, copied.ctypes.data, lr, found_inf)
+        for counts in launch.counts:
+            _step_counts(counts.step)[counts.of_step] = copied[counts.of_launch]
     if not found_inf:
         for _ in map(_bump, launch.tensors.params):
             pass

@@ -6,7 +6,7 @@ itself, in words of its own; some it would leave out without a word, and some en
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ from radam_codegen.errors import (
     UnsupportedError,
 )
 from radam_codegen.frontend.arguments import is_variable
-from radam_codegen.frontend.groups import GroupOptions, Groups
+from radam_codegen.frontend.groups import GroupOptions
 from radam_codegen.frontend.read_plan import is_sparse
 
 __all__ = ["NativeRules", "native_rules"]
@@ -43,11 +43,13 @@ class NativeRules:
     asked_by: str
     way_out: str
 
-    def check_arguments(self, groups: Groups, *, multi_precision: bool, grouped: bool) -> None:
+    def check_arguments(
+        self, options_of: Sequence[GroupOptions], *, multi_precision: bool, grouped: bool
+    ) -> None:
         """Refuse arguments of the optimizer.
 
         Args:
-            groups: What the optimizer was given.
+            options_of: The options of each group.
             multi_precision: Whether it shall keep master weights.
             grouped: Whether its parameters are in groups.
 
@@ -56,9 +58,9 @@ class NativeRules:
         """
         if multi_precision:
             raise self._refusal("multi_precision=True")
-        if any(options.decoupled for options in groups.options):
+        if any(options.decoupled for options in options_of):
             raise self._refusal("decoupled_weight_decay=True")
-        if any(_is_tensor(options) for options in groups.options):
+        if any(_is_tensor(options) for options in options_of):
             raise self._refusal("a weight_decay that is a tensor or a variable")
         if grouped and not framework.in_dygraph_mode():
             raise self._refusal("a parameter group in static mode")

@@ -13,7 +13,7 @@ from typing import Any
 import paddle
 from paddle.base import unique_name
 
-from radam_codegen.errors import CheckpointError
+from radam_codegen.errors import ArgumentError, CheckpointError
 from radam_codegen.program.checkpoint_keys import MASTER, MOMENTS
 from radam_codegen.program.dygraph import DygraphState
 from radam_codegen.program.static_state import StaticStates
@@ -106,12 +106,30 @@ class StateMaker:
         return self._optimizer._add_accumulator(name, param, getattr(paddle, dtype))
 
     def step_of(self, param: Any) -> tuple[Any, int]:
-        """Step counts of a parameter's group in dynamic graph, and its place among them."""
-        groups = self._optimizer._groups
-        group, index = groups.place_of(param.name)
+        """Step counts of a parameter's group in dynamic graph, and its place among them.
+
+        Raises:
+            ArgumentError: the optimizer has no such parameter.
+        """
+        places = self._optimizer._step_places
+        if param.name not in places:
+            self._check_listed(param)
+            places.add(param)
+        tensor, index = places.of(param.name)
         steps = self._optimizer._accumulators[STEP]
-        name = f"group_{group}"
+        name = f"group_{tensor}"
         if name not in steps:
-            steps[name] = paddle.zeros([groups.sizes[group]], "int64")
+            steps[name] = paddle.zeros([places.size(tensor)], "int64")
             steps[name].name = unique_name.generate("radam_step")
         return steps[name], index
+
+    def _check_listed(self, param: Any) -> None:
+        """Refuse a parameter that is neither in the optimizer's groups nor in its list."""
+        optimizer = self._optimizer
+        for listed in (optimizer._groups.members, optimizer._parameter_list):
+            if any(each is param for each in listed or ()):
+                return
+        raise ArgumentError(
+            f"parameter {param.name!r} is none of those that the optimizer was given; add it to "
+            "the optimizer's parameters"
+        )

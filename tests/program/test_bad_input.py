@@ -32,10 +32,6 @@ def own_names() -> Iterator[None]:
         yield
 
 
-class OwnClip(ClipGradByNorm):  # type: ignore[misc]
-    """Another clip than the one that it is derived from."""
-
-
 class OwnDecay(L2Decay):  # type: ignore[misc]
     """Another regularizer than the one that it is derived from."""
 
@@ -210,12 +206,6 @@ class Refusal:
         wanted = [each for each in program.tensors if each.dtype in ("float32", "float64")]
         group = GroupPlan(tuple(map(expected_tensor, wanted)))
         assert_follows(program, [group], random_gradients(program.tensors, 7), 0.05)
-
-
-def test_a_clip_of_an_unknown_kind() -> None:
-    refusal = Refusal()
-    refusal.refuses(lambda params: rc.RAdam(0.05, grad_clip=OwnClip(1.0)), "OwnClip")
-    refusal.then_works()
 
 
 def test_a_regularizer_of_an_unknown_kind() -> None:

@@ -115,20 +115,14 @@ def test_a_parameter_that_comes_twice() -> None:
     np.testing.assert_array_equal(a.numpy(), ONES)
 
 
-def test_an_unknown_regularizer_and_clip() -> None:
+def test_an_unknown_regularizer() -> None:
     class Own(L1Decay):  # type: ignore[misc]
-        pass
-
-    class Clip(ClipGradByNorm):  # type: ignore[misc]
         pass
 
     a = parameter("a", ONES)
     set_gradients({a: ONES})
     a.regularizer = Own(0.1)
     assert_refused(rc.RAdam(LR, parameters=[a]), UnsupportedError, "'a' has a regularizer.*Own", a)
-    a.regularizer = None
-    opt = rc.RAdam(LR, parameters=[a], grad_clip=Clip(1.0))
-    assert_refused(opt, UnsupportedError, "grad_clip is a Clip", a)
 
 
 def test_a_stale_use_of_a_parameter_raises() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from paddle.base import unique_name
 from paddle.optimizer import Optimizer
 
-from radam_codegen.frontend.groups import GroupOptions, Groups
+from radam_codegen.frontend.groups import GroupOptions, Groups, GroupSettings
 from radam_codegen.program.state import StateMaker
 
 __all__ = ["Holder", "reserve_names"]
@@ -20,7 +20,7 @@ class Holder(Optimizer):  # type: ignore[misc]
         super().__init__(learning_rate=0.0)
         self.type = "radam_codegen"
         self._state = StateMaker(self)
-        self._groups = Groups(None, GroupOptions(0.0, 0.0, 0.0, None, None))
+        self._groups = Groups(GroupSettings((GroupOptions(0.0, 0.0, 0.0, None, None),)))
 
 
 def reserve_names(names: Iterable[str]) -> None:
