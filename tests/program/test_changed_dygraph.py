@@ -377,6 +377,29 @@ def test_a_clip_may_leave_parameters_out() -> None:
     assert not np.array_equal(a.numpy(), [1.0, -2.0, 3.0, 0.5])
 
 
+@pytest.mark.parametrize("cls", [rc.RAdam, paddle.optimizer.RAdam])
+def test_a_rate_that_hapi_reduces(cls: Any) -> None:
+    """The callback assigns to an attribute that native RAdam does not read again."""
+    paddle.seed(3)
+    network = paddle.nn.Linear(2, 1)
+    optimizer = cls(LR, parameters=network.parameters())
+    model = paddle.Model(network)
+    model.prepare(optimizer, paddle.nn.MSELoss())
+    reduce = paddle.callbacks.ReduceLROnPlateau(factor=1e-2, patience=1, verbose=0)
+    reduce.set_model(model)
+    reduce.on_train_begin()
+    batch = [np.ones([4, 2], "float32")], [np.zeros([4, 1], "float32")]
+    model.train_batch(*batch)
+    for _ in range(3):
+        reduce.on_eval_end({"loss": [1.0]})
+    assert optimizer.get_lr() <= 1e-2 * LR
+    before = network.weight.numpy()
+    model.train_batch(*batch)
+    moved = np.abs(network.weight.numpy() - before).max()
+    assert 0.0 < moved
+    assert bool(moved < 1e-2 * LR) == (cls is rc.RAdam)
+
+
 REFUSED: dict[str, tuple[Change, type[Exception], str]] = {
     "beta1": (setting("_beta1", 1.5), ArgumentError, "Invalid _beta1: 1.5"),
     "beta2": (setting("_beta2", "x"), ArgumentTypeError, "'_beta2' must be a number"),
