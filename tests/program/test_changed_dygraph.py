@@ -396,7 +396,7 @@ def test_a_rate_that_hapi_reduces(cls: Any) -> None:
     before = network.weight.numpy()
     model.train_batch(*batch)
     moved = np.abs(network.weight.numpy() - before).max()
-    assert 0.0 < moved
+    assert moved > 0.0
     assert bool(moved < 1e-2 * LR) == (cls is rc.RAdam)
 
 
