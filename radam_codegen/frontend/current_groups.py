@@ -59,6 +59,8 @@ class CurrentGroups:
         self._given: tuple[_GivenGroup, ...] = ()
         #: What parameters of groups had when the options of their group were set, by name.
         self._attributes: dict[str, ParameterAttributes] = {}
+        #: What groups last set themselves of what parameters can have too.
+        self._said: list[tuple[dict[str, Any], tuple[Any, Any]]] = []
         #: The regularizer that Paddle's constructor made of the decay.
         self._first_decay: Any = None
         self._raw: list[Any] = []
@@ -105,9 +107,9 @@ class CurrentGroups:
                 lacks = {name: value for name, value in inherited.items() if name not in group}
                 entry = {**group, "params": list(as_list(group["params"])), **lacks}
                 given.append(_GivenGroup(entry, lacks))
-                self._remember(entry)
             self._given = tuple(given)
             optimizer._param_groups = [each.group for each in given]
+            self._note(optimizer._param_groups)
         self._listed = None
 
     def read(self, optimizer: Any) -> Groups:
@@ -142,14 +144,10 @@ class CurrentGroups:
             options = tuple(
                 self._group_now(index, group, defaults) for index, group in enumerate(groups)
             )
+            self._note(groups)
         known = self._settings.options
-        if len(options) == len(known) and all(map(_equal, options, known)):
-            return
-        if self._raw:  # what a group says by now is newer than what its parameters said
-            for group, old, new in zip(groups, known, options):
-                if not _equal(old, new):
-                    self._remember(group)
-        self._settings = GroupSettings(options)
+        if len(options) != len(known) or not all(map(_equal, options, known)):
+            self._settings = GroupSettings(options)
 
     def _defaults_now(self, optimizer: Any) -> GroupOptions:
         return replace(
@@ -195,10 +193,22 @@ class CurrentGroups:
             for each in given.group["params"]
         }
 
-    def _remember(self, group: Mapping[str, Any]) -> None:
-        for each in as_list(group["params"]):
-            if not isinstance(each, str):
-                self._attributes[name_of(each)] = ParameterAttributes.of(each)
+    def _note(self, groups: Sequence[dict[str, Any]]) -> None:
+        """Remember what parameters have where their group says something new.
+
+        What was said last counts: a group's option, until the parameter's attribute is changed.
+        """
+        known = self._said
+        self._said = [
+            (group, (group.get("learning_rate"), group.get("weight_decay"))) for group in groups
+        ]
+        for group, says in self._said:
+            before = next((each for other, each in known if other is group), None)
+            if before is not None and all(map(_same, says, before)):
+                continue
+            for param in as_list(group["params"]):
+                if not isinstance(param, str):
+                    self._attributes[name_of(param)] = ParameterAttributes.of(param)
 
     def __getstate__(self) -> dict[str, Any]:
         # Paddle gives copies of parameters new names.

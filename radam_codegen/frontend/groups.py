@@ -47,6 +47,9 @@ class GroupSettings:
         )
         self._others: dict[tuple[int, ...], GroupSettings] = {}
 
+    def __reduce__(self) -> tuple[type[GroupSettings], tuple[tuple[GroupOptions, ...]]]:
+        return GroupSettings, (self.options,)  # the identities of a copy are others
+
     def without_clips(self, clips: Sequence[Any]) -> GroupSettings:
         """Return the same without some clips; the same object for the same clips."""
         key = tuple(map(id, clips))

@@ -261,6 +261,30 @@ def test_groups_inherit_what_the_optimizer_has_now(name: str) -> None:
         assert inherits.beta1 == 0.5
 
 
+def test_what_was_said_last_of_a_parameter_counts() -> None:
+    """A group's option, the attribute of a parameter in it, and the group's option again."""
+    a, b = pair()
+    optimizer = optimizer_of(rc.RAdam, a, b, groups=True)
+    scales = []
+
+    def note() -> None:
+        step(optimizer, a, b, len(scales))
+        scales.append([group.tensors[0].lr_scale for group in optimizer.plan.groups])
+
+    note()
+    b.optimize_attr["learning_rate"] = 0.125
+    note()
+    optimizer._epsilon = 1e-7  # says nothing of rates
+    optimizer._param_groups[0]["learning_rate"] = 3.0
+    note()
+    optimizer._param_groups[1]["learning_rate"] = 0.75
+    note()
+    optimizer._param_groups.pop(0)
+    b.optimize_attr["learning_rate"] = 0.25
+    note()
+    assert scales == [[1.0, 0.5], [1.0, 0.125], [3.0, 0.125], [3.0, 0.75], [0.25]]
+
+
 def test_param_groups_are_dicts_where_groups_were_given() -> None:
     a, b = pair()
     optimizer = optimizer_of(rc.RAdam, a, b, groups=True)
@@ -342,13 +366,14 @@ def test_copies_follow_too(how: Callable[[Any], Any]) -> None:
         pytest.skip(f"Paddle cannot do that to parameters: {error}")
     twin_a, twin_b = twin._parameter_list
     assert twin._param_groups[0]["params"][0] is twin_a
-    for changed in (optimizer, twin):
-        changed._grad_clip = ClipGradByNorm(0.3)
-        changed._param_groups[0]["epsilon"] = 0.1
-    step(optimizer, a, b, 1)
-    step(twin, twin_a, twin_b, 1)
-    np.testing.assert_array_equal(twin_a.numpy(), a.numpy())
-    np.testing.assert_array_equal(twin_b.numpy(), b.numpy())
+    for at, clip in enumerate((Shrinking(), Shrinking(0.5), ClipGradByNorm(0.3)), 1):
+        for changed in (optimizer, twin):
+            changed._grad_clip = clip
+            changed._param_groups[0]["epsilon"] = 0.1
+        step(optimizer, a, b, at)
+        step(twin, twin_a, twin_b, at)
+        np.testing.assert_array_equal(twin_a.numpy(), a.numpy())
+        np.testing.assert_array_equal(twin_b.numpy(), b.numpy())
     assert [group.clip.bound for group in twin.plan.groups] == [0.3, 0.3]
 
 
