@@ -96,6 +96,8 @@ class KernelContext:
     conversions: tuple[tuple[DType, DType], ...]
     #: Types of elements that are chosen by a scalar.
     choices: tuple[DType, ...]
+    #: Types that are multiplied and added in one.
+    fused: tuple[DType, ...]
 
     @property
     def punned(self) -> tuple[DType, ...]:
@@ -124,6 +126,7 @@ def kernel_context(ir: GroupIR) -> KernelContext:
         whole.result_of(OpKind.SUM_GROUP),
         _conversions(ir.bodies),
         tuple(sorted({dtype for body in bodies for dtype in body.each.choices.values()})),
+        tuple(sorted(_types_of(OpKind.FMA, ir.bodies))),
     )
 
 
@@ -137,6 +140,16 @@ def _conversions(bodies: Iterable[Body]) -> tuple[tuple[DType, DType], ...]:
             if op.kind is OpKind.CAST and op.result is not None:
                 pairs.add((dtypes[op.operands[0]], op.result.dtype))
     return tuple(sorted(pair for pair in pairs if pair[0] in narrow or pair[1] in narrow))
+
+
+def _types_of(kind: OpKind, bodies: Iterable[Body]) -> set[DType]:
+    """Types of what operations of a kind define."""
+    return {
+        op.result.dtype
+        for body in bodies
+        for op in body.ops
+        if op.kind is kind and op.result is not None
+    }
 
 
 class _Arranger:

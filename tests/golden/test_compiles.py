@@ -92,9 +92,9 @@ def test_the_header_names_the_flags_that_are_used() -> None:
 # ---- Assembly -----------------------------------------------------------------------------------
 
 
-def assembly(structure: KernelStructure, folder: Path) -> str:
+def assembly(structure: KernelStructure, folder: Path, level: str = V3) -> str:
     (path,) = written(folder, [structure])
-    command = ["gcc", *KERNEL_FLAGS, V3, *INCLUDE, "-S", "-o", "-", str(path)]
+    command = ["gcc", *KERNEL_FLAGS, level, *INCLUDE, "-S", "-o", "-", str(path)]
     return subprocess.run(
         [word for word in command if word != "-shared"],
         capture_output=True,
@@ -170,3 +170,62 @@ def test_the_loop_of_every_body_is_vectors(clip: ClipKind, tmp_path: Path) -> No
     text = assembly(KernelStructure(clip, False, CLASSES), tmp_path)
     assert not re.search(r"\b(call|jmp)\s+(fmaf?|sqrtf?)\b", text), "a call into libm"
     assert len(loops_of(text, *CLASSES)) >= len(CLASSES)
+
+
+# ---- CPUs without fma ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["x86-64", "x86-64-v2"])
+def without_fma(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Every type and decay of tensors that are computed in float32, for a CPU without fma."""
+    folder = tmp_path_factory.mktemp("old")
+    structure = KernelStructure(ClipKind.GLOBAL_NORM, False, OLD_CLASSES)
+    return assembly(structure, folder, f"-march={request.param}")
+
+
+#: A third of the classes, with every pair of types and every decay among them.
+OLD_CLASSES = tuple(each for each in CLASSES if each.moment_dtype is DType.FLOAT32)[::3]
+
+
+def test_the_old_classes_have_everything() -> None:
+    computed = [each for each in CLASSES if each.moment_dtype is DType.FLOAT32]
+    for field in ("param_dtype", "grad_dtype", "master", "decay"):
+        assert {getattr(each, field) for each in OLD_CLASSES} == {
+            getattr(each, field) for each in computed
+        }
+
+
+@reads_assembly
+def test_no_old_cpu_calls_libm_for_an_element(without_fma: str) -> None:
+    assert not re.search(r"\b(call|jmp)q?\s+\*?\w*(fma|sqrt)", without_fma)
+    assert "vfmadd" not in without_fma
+
+
+@reads_assembly
+def test_old_cpus_have_vectors_for_every_body(without_fma: str) -> None:
+    found = loops_of(without_fma, *OLD_CLASSES)
+    gradients = {each.grad_dtype for each in OLD_CLASSES}
+    # Sums over gradients of one type may share their code.
+    for phase, least in (("each", len(OLD_CLASSES)), ("reduce", len(gradients))):
+        loops = [loop for loop in found if loop.phase == phase and loop.counts.elements >= 4]
+        assert {loop.counts.vector_bits for loop in loops} == {128}
+        assert len(loops) >= least
+    for loop in (loop for loop in found if loop.phase == "each"):
+        said = "\n".join(map(str, loop.instructions))
+        # Four fma, and a fifth for decay: each has two products of two float64, and as many sums.
+        assert said.count("mulpd") >= 2 * 4, said
+        assert said.count("addpd") >= 2 * 4, said
+        assert not re.search(r"^(mul|add|sub|div|sqrt|cvt\w+2)(ss|sd)\b", said, re.M), said
+
+
+@reads_assembly
+@pytest.mark.parametrize("level", ["-march=x86-64-v3", "-march=x86-64-v4"])
+@pytest.mark.parametrize("dtype", [DType.FLOAT32, DType.FLOAT64], ids=str)
+def test_where_there_is_an_instruction_it_is_used(dtype: DType, level: str, tmp_path: Path) -> None:
+    structure = KernelStructure(ClipKind.NONE, False, (classes_of(dtype)[0],))
+    text = assembly(structure, tmp_path, level)
+    kind = "ps" if dtype is DType.FLOAT32 else "pd"
+    assert len(re.findall(rf"\bvfn?m(?:add|sub)\d+{kind}\b", text)) >= 4
+    assert "fma" not in re.sub(r"\bvfn?m\w+", "", text.replace("radam", ""))
+    # Nor is there anything of what does without.
+    assert not re.search(r"\bvcvt(ps2pd|pd2ps)\b|\bvpsrlq\b", text)

@@ -78,6 +78,47 @@ static always_inline double choose_f64(bool condition, double a, double b)
     return f64_of_bits((bits_of_f64(a) & mask) | (bits_of_f64(b) & ~mask));
 }
 
+#if defined(__FMA__) || defined(FP_FAST_FMA)
+#define fma_f64 fma
+#else /* no instruction for it */
+/* A sum rounded to odd in place of nearest, given the error of the latter. What is rounded once more
+ * then must not lie in the middle of two numbers, unless the exact sum does. */
+static always_inline double odd_of(double sum, double error)
+{
+    const uint64_t opposite = (bits_of_f64(sum) ^ bits_of_f64(error)) >> 63;
+    const double odd = f64_of_bits((bits_of_f64(sum) - opposite) | 1u);
+    return fabs(error) > 0.0 ? odd : sum; /* an infinite sum has an error that is no number */
+}
+
+/* a * b + c, rounded once, from the exact errors of product and sum (Dekker, Knuth; Boldo and
+ * Melquiond). Near the ends of the range they are not exact, and fma() does it, which takes about a
+ * microsecond here. */
+static always_inline double fma_f64(double a, double b, double c)
+{
+    const double product = a * b;
+    const double larger = fabs(a) > fabs(b) ? fabs(a) : fabs(b);
+    if (a == 0.0 || b == 0.0) {
+        return product + c;
+    }
+    if (!(fabs(product) > 0x1p-900 && larger < 0x1p900 && fabs(product) < 0x1p900 && fabs(c) < 0x1p900)) {
+        return fma(a, b, c);
+    }
+    const double a_high = a * 0x1.0000002p27 - (a * 0x1.0000002p27 - a);
+    const double b_high = b * 0x1.0000002p27 - (b * 0x1.0000002p27 - b);
+    const double a_low = a - a_high;
+    const double b_low = b - b_high;
+    const double product_error =
+        ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low;
+    const double sum = product + c;
+    const double c_part = sum - product;
+    const double sum_error = (product - (sum - c_part)) + (c - c_part);
+    const double error = sum_error + product_error;
+    const double product_part = error - sum_error;
+    const double lost = (sum_error - (error - product_part)) + (product_error - product_part);
+    return sum + odd_of(error, lost);
+}
+#endif
+
 /* Computed once per group. */
 typedef struct group_values {
     double clip_bound;
@@ -323,19 +364,19 @@ static void f64_l2_each(const radam_tensor *tensor, const f64_l2_scalars *scalar
         const double grad = grad_at[i]; /* load */
         const double clipped_grad = clip_scale * grad; /* mul: g * clip_scale */
         const double param = param_at[i]; /* load */
-        const double decayed_grad = fma(decay, param, clipped_grad); /* fma: g + decay term */
+        const double decayed_grad = fma_f64(decay, param, clipped_grad); /* fma: g + decay term */
         const double moment1 = moment1_at[i]; /* load */
         const double moment1_change = decayed_grad - moment1; /* sub: from the old average to the new value */
-        const double moment1_out = fma(one_minus_beta1, moment1_change, moment1); /* fma: m_t = beta1 * m + (1 - beta1) * g */
+        const double moment1_out = fma_f64(one_minus_beta1, moment1_change, moment1); /* fma: m_t = beta1 * m + (1 - beta1) * g */
         const double moment2 = moment2_at[i]; /* load */
         const double minus_moment2 = -moment2; /* neg */
-        const double moment2_change = fma(decayed_grad, decayed_grad, minus_moment2); /* fma: from the old average to the new value */
-        const double moment2_out = fma(one_minus_beta2, moment2_change, moment2); /* fma: v_t = beta2 * v + (1 - beta2) * g^2 */
+        const double moment2_change = fma_f64(decayed_grad, decayed_grad, minus_moment2); /* fma: from the old average to the new value */
+        const double moment2_out = fma_f64(one_minus_beta2, moment2_change, moment2); /* fma: v_t = beta2 * v + (1 - beta2) * g^2 */
         const double sqrt_moment2 = sqrt(moment2_out); /* sqrt: sqrt(v_t) */
         const double adaptive_denominator = sqrt_moment2 + epsilon; /* add: sqrt(v_t) + epsilon */
         const double update_divisor = choose_f64(rectified, adaptive_denominator, 1.0); /* select: gathered choice by rectified */
         const double update_direction = moment1_out / update_divisor; /* div: moment1_out over update_divisor */
-        const double param_out = fma(minus_update_scale, update_direction, param); /* fma: theta_t = theta - update */
+        const double param_out = fma_f64(minus_update_scale, update_direction, param); /* fma: theta_t = theta - update */
         moment1_at[i] = moment1_out; /* store moment1: m_t */
         moment2_at[i] = moment2_out; /* store moment2: v_t */
         param_at[i] = param_out; /* store param: theta_t */

@@ -78,6 +78,45 @@ static always_inline float choose_f32(bool condition, float a, float b)
     return f32_of_bits((bits_of_f32(a) & mask) | (bits_of_f32(b) & ~mask));
 }
 
+#if defined(__FMA__) || defined(FP_FAST_FMA)
+#define fma_f32 fmaf
+#else /* no instruction for it */
+static always_inline uint64_t bits_of_f64(double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static always_inline double f64_of_bits(uint64_t bits)
+{
+    double value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* A sum rounded to odd in place of nearest, given the error of the latter. What is rounded once more
+ * then must not lie in the middle of two numbers, unless the exact sum does. */
+static always_inline double odd_of(double sum, double error)
+{
+    const uint64_t opposite = (bits_of_f64(sum) ^ bits_of_f64(error)) >> 63;
+    const double odd = f64_of_bits((bits_of_f64(sum) - opposite) | 1u);
+    return fabs(error) > 0.0 ? odd : sum; /* an infinite sum has an error that is no number */
+}
+
+/* a * b + c, rounded once; fmaf() would be a call for each element. The product is exact in float64.
+ * Where its sum with c lies in the middle of two float32, the sum is exact, or one of the two is so
+ * much larger that both errors below are, that of the larger being 0. */
+static always_inline float fma_f32(float a, float b, float c)
+{
+    const double product = (double)a * (double)b;
+    const double sum = product + (double)c;
+    const double product_error = product - (sum - (double)c);
+    const double c_error = (double)c - (sum - product);
+    return (float)odd_of(sum, product_error + c_error);
+}
+#endif
+
 /* Computed once per group. */
 typedef struct group_values {
     double beta1;
@@ -248,17 +287,17 @@ static void f32_no_decay_each(const radam_tensor *tensor, const f32_no_decay_sca
         const float grad = grad_at[i]; /* load */
         const float moment1 = moment1_at[i]; /* load */
         const float moment1_change = grad - moment1; /* sub: from the old average to the new value */
-        const float moment1_out = fmaf(one_minus_beta1_f32, moment1_change, moment1); /* fma: m_t = beta1 * m + (1 - beta1) * g */
+        const float moment1_out = fma_f32(one_minus_beta1_f32, moment1_change, moment1); /* fma: m_t = beta1 * m + (1 - beta1) * g */
         const float moment2 = moment2_at[i]; /* load */
         const float minus_moment2 = -moment2; /* neg */
-        const float moment2_change = fmaf(grad, grad, minus_moment2); /* fma: from the old average to the new value */
-        const float moment2_out = fmaf(one_minus_beta2_f32, moment2_change, moment2); /* fma: v_t = beta2 * v + (1 - beta2) * g^2 */
+        const float moment2_change = fma_f32(grad, grad, minus_moment2); /* fma: from the old average to the new value */
+        const float moment2_out = fma_f32(one_minus_beta2_f32, moment2_change, moment2); /* fma: v_t = beta2 * v + (1 - beta2) * g^2 */
         const float sqrt_moment2 = sqrtf(moment2_out); /* sqrt: sqrt(v_t) */
         const float adaptive_denominator = sqrt_moment2 + epsilon_f32; /* add: sqrt(v_t) + epsilon */
         const float update_divisor = choose_f32(rectified, adaptive_denominator, 1.0f); /* select: gathered choice by rectified */
         const float update_direction = moment1_out / update_divisor; /* div: moment1_out over update_divisor */
         const float param = param_at[i]; /* load */
-        const float param_out = fmaf(minus_update_scale_f32, update_direction, param); /* fma: theta_t = theta - update */
+        const float param_out = fma_f32(minus_update_scale_f32, update_direction, param); /* fma: theta_t = theta - update */
         moment1_at[i] = moment1_out; /* store moment1: m_t */
         moment2_at[i] = moment2_out; /* store moment2: v_t */
         param_at[i] = param_out; /* store param: theta_t */
