@@ -10,12 +10,13 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from radam_codegen.errors import CompilerNotFoundError
+from radam_codegen.toolchain.cpu import ways_to_name_this_cpu
 from radam_codegen.toolchain.diagnosis import legible
 from radam_codegen.toolchain.digests import file_sha256
 from radam_codegen.toolchain.process import compiler_environment
@@ -39,8 +40,10 @@ class Compiler:
         version: Its version, in the first line, and its target, as it prints them.
         programs: Files of the programs that a compile runs: the driver, and whatever it starts
             (compiler proper, assembler, linker).
-        native_flags: What ``-march=native`` means on this machine, flag by flag and in the
-            compiler's order; empty where the compiler does not know ``-march=native``.
+        native_flags: What :attr:`for_this_cpu` means on this machine, flag by flag and in the
+            compiler's order; empty where nothing is known of the CPU.
+        for_this_cpu: Flags that make code for the CPU at hand: ``-march=native``; where the
+            compiler refuses it, what comes next to it; empty where nothing does.
     """
 
     command: tuple[str, ...]
@@ -48,6 +51,7 @@ class Compiler:
     version: str
     programs: tuple[Path, ...]
     native_flags: tuple[str, ...]
+    for_this_cpu: tuple[str, ...]
 
     def identity(self, memo_folder: Path) -> dict[str, Any]:
         """JSON values that change when, and only when, another compiler makes the code.
@@ -142,14 +146,18 @@ def _probe(
 ) -> Compiler:
     # "-###" prints what the driver would run, and runs nothing: the version, the target, and
     # -march=native spelled out as features, all in one call of a few milliseconds.
-    asked = [*command, "-march=native", "-###", "-shared", "-x", language, "/dev/null"]
+    asked = ["-###", "-shared", "-x", language, "/dev/null"]
+    flags, *others = ways_to_name_this_cpu()
     try:
-        status, text = ask(asked, timeout)
-        native = status == 0
-        if not native:
-            status, text = ask([word for word in asked if word != "-march=native"], timeout)
+        status, text = ask([*command, *flags, *asked], timeout)
+        if status != 0:
+            flags = ()
+            status, text = ask([*command, *asked], timeout)
+        if status == 0 and not flags:
+            flags = _first_understood(command, others, language, timeout)
+            status, text = ask([*command, *flags, *asked], timeout)
     except (OSError, subprocess.TimeoutExpired) as error:
-        status, text, native = -1, f"it could not be started ({error})", False
+        status, text, flags = -1, f"it could not be started ({error})", ()
         if isinstance(error, subprocess.TimeoutExpired):
             text = f"it did not answer within {error.timeout:g} s and was killed"
     if status != 0:
@@ -163,8 +171,19 @@ def _probe(
         path=path,
         version=_version(text),
         programs=_programs(path, text),
-        native_flags=_native_flags(text) if native else (),
+        native_flags=_native_flags(text) if flags else (),
+        for_this_cpu=flags,
     )
+
+
+def _first_understood(
+    command: tuple[str, ...], ways: Iterable[tuple[str, ...]], language: str, timeout: float
+) -> tuple[str, ...]:
+    """The first of several flags that a compiler takes; "-###" would not let it look at them."""
+    for flags in ways:
+        if ask([*command, *flags, "-E", "-x", language, "/dev/null"], timeout)[0] == 0:
+            return flags
+    return ()
 
 
 def ask(command: list[str], timeout: float, *, both: bool = False) -> tuple[int, str]:

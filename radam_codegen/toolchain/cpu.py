@@ -22,6 +22,7 @@ __all__ = [
     "default_cpus",
     "march",
     "needed_features",
+    "ways_to_name_this_cpu",
 ]
 
 #: The CPU of this machine, as the name of a CPU.
@@ -108,6 +109,28 @@ def cpu_features(cpuinfo: Path = _CPUINFO) -> frozenset[str]:
         for line in text.splitlines()
         if line.partition(":")[0].strip() in ("flags", "Features")
     )
+
+
+def ways_to_name_this_cpu(
+    features: frozenset[str] | None = None, machine: str | None = None
+) -> tuple[tuple[str, ...], ...]:
+    """Flags that tell a compiler of the CPU at hand, the best first.
+
+    A compiler that refuses ``-march=native`` may know the levels of x86-64, and one that is too old
+    for them knows the instructions that make the most of a difference. Without any of these, a
+    kernel would be many times slower than it can be.
+
+    Args:
+        features: What the CPU can do; that of this machine when None.
+        machine: As for :func:`cpu_names`.
+    """
+    has = cpu_features() if features is None else features
+    ways: list[tuple[str, ...]] = [("-march=native",)]
+    if _kind(machine) == "x86_64" and has:
+        levels = [name for name in _LEVELS if has.issuperset(needed_features(name))]
+        ways += [(f"-march={march(name)}",) for name in reversed(levels[1:])]
+        ways.append(tuple(f"-m{name}" for name in ("avx2", "fma", "f16c") if name in has))
+    return tuple(way for way in ways if way)
 
 
 def _common(lists: Iterable[list[str]]) -> frozenset[str]:

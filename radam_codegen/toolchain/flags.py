@@ -46,10 +46,10 @@ def kernel_flags(compiler: Compiler, cpu: str) -> tuple[str, ...]:
 
     Args:
         compiler: What will take them.
-        cpu: One of :func:`radam_codegen.toolchain.cpu.cpu_names`. ``"native"`` is left out where
-            the compiler does not know it.
+        cpu: One of :func:`radam_codegen.toolchain.cpu.cpu_names`. For ``"native"`` the compiler is
+            told what it understands of the CPU at hand.
     """
     name = march(cpu)
-    if name is None or (cpu == NATIVE and not compiler.native_flags):
-        return KERNEL_FLAGS
-    return (*KERNEL_FLAGS, f"-march={name}")
+    if cpu == NATIVE:
+        return (*KERNEL_FLAGS, *compiler.for_this_cpu)
+    return KERNEL_FLAGS if name is None else (*KERNEL_FLAGS, f"-march={name}")

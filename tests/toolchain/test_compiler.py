@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import functools
 import os
+import platform
 import shutil
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,13 @@ from toolchain.conftest import CountingCompiler
 from radam_codegen.errors import CompilerNotFoundError
 from radam_codegen.toolchain import find_c_compiler, find_cxx_compiler
 from radam_codegen.toolchain.compiler import _cpu_words, _native_flags
+from radam_codegen.toolchain.cpu import (
+    NATIVE,
+    cpu_features,
+    needed_features,
+    ways_to_name_this_cpu,
+)
+from radam_codegen.toolchain.flags import KERNEL_FLAGS, kernel_flags
 
 
 def script(path: Path, text: str) -> str:
@@ -84,13 +94,62 @@ def test_links_are_followed(tmp_path: Path) -> None:
     assert find_c_compiler(str(link)).path == find_c_compiler("gcc").path
 
 
-def test_a_compiler_without_native_is_used_without(tmp_path: Path) -> None:
-    refuses = (
-        'case "$*" in *-march=native*) echo "error: bad value" >&2; exit 1;; esac; exec gcc "$@"'
+def refusing(*flags: str) -> str:
+    """A compiler that does not know some flags."""
+    return (
+        f'case " $* " in {"|".join(f"*{flag}*" for flag in flags)}) '
+        'echo "error: bad value" >&2; exit 1;; esac; exec gcc "$@"\n'
     )
-    compiler = find_c_compiler(script(tmp_path / "cc", refuses))
-    assert compiler.native_flags == ()
+
+
+LEVELS = ["x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4"]
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="levels are of x86-64")
+def test_a_compiler_without_native_is_told_the_level_of_the_cpu(tmp_path: Path) -> None:
+    best = [name for name in LEVELS if cpu_features().issuperset(needed_features(name))][-1]
+    compiler = find_c_compiler(script(tmp_path / "cc", refusing("-march=native")))
     assert "version" in compiler.version
+    assert compiler.for_this_cpu == ((f"-march={best}",) if best != "x86-64-v1" else ())
+    assert kernel_flags(compiler, NATIVE) == (*KERNEL_FLAGS, *compiler.for_this_cpu)
+    assert [flag for flag in compiler.native_flags if flag.startswith("-march=")] == list(
+        compiler.for_this_cpu
+    )
+
+
+@pytest.mark.skipif("fma" not in cpu_features(), reason="the CPU has no fma")
+def test_a_compiler_without_levels_is_told_the_instructions(tmp_path: Path) -> None:
+    compiler = find_c_compiler(script(tmp_path / "cc", refusing("-march=")))
+    assert compiler.for_this_cpu == ("-mavx2", "-mfma", "-mf16c")
+    text = "float a(float x) { return __builtin_fmaf(x, x, x); }"
+    flags = kernel_flags(compiler, NATIVE)
+    command = [*compiler.command, *flags, "-S", "-x", "c", "-", "-o", "-"]
+    made = subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
+    assert "vfmadd" in made
+
+
+def test_a_compiler_that_knows_nothing_of_cpus_is_used_without(tmp_path: Path) -> None:
+    compiler = find_c_compiler(script(tmp_path / "cc", refusing("-march=", "-mavx2", "-mfma")))
+    assert (compiler.for_this_cpu, compiler.native_flags) == ((), ())
+    assert "version" in compiler.version
+
+
+def test_every_cpu_is_named_by_what_it_has() -> None:
+    ways = functools.partial(ways_to_name_this_cpu, machine="x86_64")
+    v3 = frozenset(needed_features("x86-64-v3"))
+    assert ways(v3) == (
+        ("-march=native",),
+        ("-march=x86-64-v3",),
+        ("-march=x86-64-v2",),
+        ("-mavx2", "-mfma", "-mf16c"),
+    )
+    # Some virtual machines have fma, and lack what nobody misses.
+    assert ways(v3 - {"movbe", "abm"})[1:] == (
+        ("-march=x86-64-v2",),
+        ("-mavx2", "-mfma", "-mf16c"),
+    )
+    assert ways(frozenset({"sse2"})) == ways(frozenset()) == (("-march=native",),)
+    assert ways_to_name_this_cpu(v3, machine="aarch64") == (("-march=native",),)
 
 
 def test_a_missing_compiler_says_what_was_looked_for() -> None:

@@ -32,7 +32,7 @@ def build_equipment(folder: Path, config: Config) -> Path:
         "-ffp-contract=off",
         "-fno-math-errno",
         "-fno-trapping-math",
-        *(("-march=native",) if compiler.native_flags else ()),
+        *compiler.for_this_cpu,
         "-Wall",
         "-Wextra",
         "-fPIC",

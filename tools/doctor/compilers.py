@@ -111,7 +111,23 @@ def _try(
     problem = _compile_and_load(config, compiler.command, name, source, flags)
     if problem:
         return _lacking(config, check, found, f"It does not compile: {problem}", fixes)
+    if check == "C compiler" and "-march=native" not in compiler.for_this_cpu:
+        return _without_native(found, compiler)
     return Finding(check, OK, found)
+
+
+def _without_native(found: str, compiler: Compiler) -> Finding:
+    """What is said of a compiler that cannot be told to use all that the CPU has."""
+    told = " ".join(compiler.for_this_cpu)
+    if told:
+        cause = f"It does not know -march=native; kernels are compiled with {told}."
+        return Finding("C compiler", OK, f"{found} {cause}")
+    cause = (
+        "It knows neither -march=native nor any other name for this CPU. Kernels are compiled for "
+        "CPUs that can do the least, and may be many times slower than they need be."
+    )
+    fix = Fix("Name another one.", "export CC=/path/to/gcc")
+    return Finding("C compiler", WARNING, found, cause, (fix,))
 
 
 def _lacking(config: Config, check: str, found: str, cause: str, fixes: tuple[Fix, ...]) -> Finding:
