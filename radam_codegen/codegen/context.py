@@ -101,8 +101,9 @@ class KernelContext:
 
     @property
     def punned(self) -> tuple[DType, ...]:
-        """Types whose bits are worked on, in C."""
-        return tuple(sorted({*self.choices, *([DType.FLOAT32] if self.conversions else [])}))
+        """Types whose bits are worked on, in C; those of float64 for rounding to odd."""
+        converted = [DType.FLOAT32] if self.conversions else []
+        return tuple(sorted({DType.FLOAT64, *self.choices, *converted}))
 
     @property
     def conversions_with_numbers(self) -> tuple[tuple[DType, DType], ...]:

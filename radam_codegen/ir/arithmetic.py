@@ -24,7 +24,6 @@ __all__ = [
     "bfloat16_bits",
     "bfloat16_values",
     "fma",
-    "integer_power",
     "maximum",
     "minimum",
     "ordered_sum",
@@ -157,20 +156,6 @@ def sign(a: Array) -> Array:
     """Return -1, 0 or 1 in the type of ``a``; 0 for both zeros and for NaN."""
     a = np.asarray(a)
     return np.asarray((a > 0).astype(a.dtype) - (a < 0).astype(a.dtype))
-
-
-def integer_power(base: Array, exponent: Array) -> Array:
-    """Return ``base`` to the power of ``exponent``, an int64 that is not negative.
-
-    Repeated squaring from the exponent's low bit, each product rounded to the type of ``base``.
-    """
-    base, exponent = np.broadcast_arrays(np.asarray(base), np.asarray(exponent))
-    result = np.ones_like(base)
-    while np.any(exponent > 0):
-        result = np.where(exponent & 1 == 1, result * base, result)
-        exponent = exponent >> 1
-        base = np.where(exponent > 0, base * base, base)
-    return np.asarray(result)
 
 
 def ordered_sum(values: Array) -> np.float64:

@@ -173,16 +173,18 @@ def _update(b: BodyBuilder, tensor_class: TensorClass, gradient: Slot) -> None:
     b.store(Slot.MOMENT2, moment2_out, comment="v_t")
 
     # Bias correction of the first moment.
-    beta1_pow = b.op(OpKind.IPOW, "beta1_pow", beta1, step_out, comment="beta1^t")
-    bias_correction1 = b.op(OpKind.SUB, "bias_correction1", one, beta1_pow, comment="1 - beta1^t")
+    bias_correction1 = b.op(
+        OpKind.ONE_MINUS_POW, "bias_correction1", beta1, step_out, comment="1 - beta1^t"
+    )
     moment1_hat = b.op(
         OpKind.DIV, "moment1_hat", moment1_out, bias_correction1, comment="m_t / (1 - beta1^t)"
     )
 
     # Length of the approximated simple moving average.
     two = b.const("two", 2.0)
-    beta2_pow = b.op(OpKind.IPOW, "beta2_pow", beta2, step_out, comment="beta2^t")
-    bias_correction2 = b.op(OpKind.SUB, "bias_correction2", one, beta2_pow, comment="1 - beta2^t")
+    bias_correction2 = b.op(
+        OpKind.ONE_MINUS_POW, "bias_correction2", beta2, step_out, comment="1 - beta2^t"
+    )
     rho_inf = b.op(
         OpKind.SUB,
         "rho_inf",
@@ -190,21 +192,13 @@ def _update(b: BodyBuilder, tensor_class: TensorClass, gradient: Slot) -> None:
         one,
         comment="rho_inf = 2 / (1 - beta2) - 1",
     )
-    t = b.cast("t", step_out, b.compute_dtype, comment="t as a real number")
-    rho_correction = b.op(
-        OpKind.DIV,
-        "rho_correction",
-        b.op(
-            OpKind.MUL,
-            "two_t_beta2_pow",
-            b.op(OpKind.MUL, "two_t", two, t),
-            beta2_pow,
-            comment="2 t beta2^t",
-        ),
-        bias_correction2,
-        comment="2 t beta2^t / (1 - beta2^t)",
+    rho_t = b.op(
+        OpKind.SMA_LENGTH,
+        "rho_t",
+        beta2,
+        step_out,
+        comment="rho_t = rho_inf - 2 t beta2^t / (1 - beta2^t)",
     )
-    rho_t = b.op(OpKind.SUB, "rho_t", rho_inf, rho_correction, comment="rho_t")
 
     # Rectification of the variance.
     four = b.const("four", 4.0)

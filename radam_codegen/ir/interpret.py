@@ -22,6 +22,7 @@ from radam_codegen.ir import arithmetic
 from radam_codegen.ir.arithmetic import Array
 from radam_codegen.ir.dtypes import DType
 from radam_codegen.ir.group import Body, GroupIR, Module, slot_dtype
+from radam_codegen.ir.moving_average import one_minus_power, sma_length
 from radam_codegen.ir.ops import Op, OpKind, Slot
 from radam_codegen.ir.plan import GroupPlan, TensorPlan, UpdatePlan
 
@@ -309,6 +310,15 @@ def _select(condition: Array, a: Array, b: Array) -> Array:
     return np.where(condition, a, b)
 
 
+def _of_step_count(function: Callable[[float, int], float]) -> Callable[[Array, Array], Array]:
+    """Lift a function of a beta and a step count to arrays without dimensions, of beta's type."""
+
+    def compute(beta: Array, t: Array) -> Array:
+        return np.asarray(function(float(beta), int(t)), beta.dtype)
+
+    return compute
+
+
 _ARITHMETIC: dict[OpKind, Callable[..., Array]] = {
     OpKind.ADD: np.add,
     OpKind.SUB: np.subtract,
@@ -320,7 +330,8 @@ _ARITHMETIC: dict[OpKind, Callable[..., Array]] = {
     OpKind.MAX: arithmetic.maximum,
     OpKind.MIN: arithmetic.minimum,
     OpKind.SIGN: arithmetic.sign,
-    OpKind.IPOW: arithmetic.integer_power,
+    OpKind.ONE_MINUS_POW: _of_step_count(one_minus_power),
+    OpKind.SMA_LENGTH: _of_step_count(sma_length),
     OpKind.GT: np.greater,
     OpKind.LE: np.less_equal,
     OpKind.SELECT: _select,

@@ -35,7 +35,9 @@ class OpKind(str, Enum):
     MAX = "max"  # a < b ? b : a, so a NaN in a is kept
     MIN = "min"  # a > b ? b : a, so a NaN in a is kept
     SIGN = "sign"  # -1, 0 or 1; 0 for NaN
-    IPOW = "ipow"  # float a to the power of int64 b >= 0, by repeated squaring from the low bit
+    # Of a beta in [0, 1] and an int64 step count t >= 0; no digit is lost to cancellation.
+    ONE_MINUS_POW = "one_minus_pow"  # 1 - beta^t
+    SMA_LENGTH = "sma_length"  # 2 / (1 - beta) - 1 - 2 t beta^t / (1 - beta^t), rounded to odd
     CAST = "cast"  # to the result's type, to nearest even
     GT = "gt"  # bool
     LE = "le"  # bool
@@ -124,7 +126,8 @@ SIGNATURES: dict[OpKind, Signature] = {
     OpKind.MAX: Signature(2),
     OpKind.MIN: Signature(2),
     OpKind.SIGN: Signature(1),
-    OpKind.IPOW: Signature(2),
+    OpKind.ONE_MINUS_POW: Signature(2),
+    OpKind.SMA_LENGTH: Signature(2),
     OpKind.CAST: Signature(1),
     OpKind.GT: Signature(2),
     OpKind.LE: Signature(2),

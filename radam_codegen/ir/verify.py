@@ -18,8 +18,8 @@ __all__ = ["verify"]
 _REAL = frozenset({DType.FLOAT64, DType.FLOAT32})
 _NUMERIC = _REAL | {DType.INT64}
 
-#: Types that operands may have where they all have one type; SELECT, CAST, IPOW and the sums have
-#: rules of their own. Half types are for memory only.
+#: Types that operands may have where they all have one type; SELECT, CAST, what takes a
+#: step count and the sums have rules of their own. Half types are for memory only.
 _OPERAND_DTYPES: dict[OpKind, frozenset[DType]] = {
     OpKind.ADD: _NUMERIC,
     OpKind.SUB: _NUMERIC,
@@ -43,6 +43,9 @@ _LEAF_RATES = {
     OpKind.TENSOR_NUMBER: Rate.TENSOR,
     OpKind.LOAD: Rate.ELEMENT,
 }
+
+#: Operations on a real number and a step count.
+_OF_STEP_COUNTS = (OpKind.ONE_MINUS_POW, OpKind.SMA_LENGTH)
 
 _SUM_RATES = {
     OpKind.SUM_TENSOR: (Rate.ELEMENT, Rate.TENSOR),
@@ -261,7 +264,7 @@ class _BodyVerifier:
                 raise self._fail(f"the condition '{op.operands[0]}' is {dtypes[0]}, not bool")
             self._demand_equal(op.operands[1:], dtypes[1:])
             return dtypes[1]
-        if op.kind is OpKind.IPOW:
+        if op.kind in _OF_STEP_COUNTS:
             if dtypes[0] not in _REAL or dtypes[1] is not DType.INT64:
                 raise self._fail(
                     f"wants a float32 or float64 and an int64, not {dtypes[0]} and {dtypes[1]}"

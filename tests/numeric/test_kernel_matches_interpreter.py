@@ -36,7 +36,11 @@ from radam_codegen.toolchain import build_kernel
 
 pytestmark = pytest.mark.either_ir  # there is no Paddle in this file
 
-BETAS = st.sampled_from((0.0, 0.5, 0.9, 0.95, 0.999, 0.9999)) | st.floats(0.0, 0.9999)
+BETAS = (
+    st.sampled_from((0.0, 0.5, 0.9, 0.95, 0.999, 0.9999, 1 - 1e-8, 1 - 1e-10))
+    | st.floats(0.0, 1.0, exclude_max=True)
+    | st.floats(1.0, 53.0).map(lambda bits: 1.0 - 2.0**-bits)
+)
 NUMBERS = st.sampled_from((0.0, 1e-8, 1e-3, 1.0, 1e30)) | st.floats(0.0, 10.0)
 SIZES = st.integers(0, 70) | st.sampled_from((127, 1023, 4097)) | st.sampled_from((16385, 40000))
 

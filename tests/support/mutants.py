@@ -24,7 +24,10 @@ _SWAPPED_KINDS = {
     OpKind.SQRT: OpKind.NEG,
     OpKind.NEG: OpKind.SQRT,
     OpKind.SIGN: OpKind.NEG,
+    OpKind.ONE_MINUS_POW: OpKind.SMA_LENGTH,
+    OpKind.SMA_LENGTH: OpKind.ONE_MINUS_POW,
 }
+_OF_STEP_COUNTS = (OpKind.ONE_MINUS_POW, OpKind.SMA_LENGTH)
 _SWAPPED_ATTRS = {
     "lr": "epsilon",
     "beta1": "beta2",
@@ -92,5 +95,5 @@ def _op_mutants(op: Op) -> Iterator[tuple[str, tuple[Op, ...]]]:
         yield "addend swapped", (replace(op, operands=(a, c, b)),)
     if len(op.operands) == 2 and op.kind not in _COMMUTATIVE:
         yield "operands swapped", (replace(op, operands=op.operands[::-1]),)
-    if len(op.operands) == 2 and len(set(op.operands)) == 2 and op.kind is not OpKind.IPOW:
+    if len(set(op.operands)) == len(op.operands) == 2 and op.kind not in _OF_STEP_COUNTS:
         yield "first operand twice", (replace(op, operands=op.operands[:1] * 2),)

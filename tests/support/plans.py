@@ -66,7 +66,11 @@ HOSTILE_NAMES = (
     "%s%n{0}$x`y`",
 )
 
-_BETAS = st.sampled_from((0.0, 0.5, 0.9, 0.95, 0.99, 0.999, 0.9999)) | st.floats(0.0, 0.9999)
+_BETAS = (
+    st.sampled_from((0.0, 0.5, 0.9, 0.95, 0.99, 0.999, 0.9999, 1 - 1e-8, 1 - 1e-10))
+    | st.floats(0.0, 0.9999)
+    | st.floats(1.0, 53.0).map(lambda bits: 1.0 - 2.0**-bits)
+)
 
 
 def _number(smallest: float, largest: float) -> st.SearchStrategy[float]:

@@ -163,27 +163,6 @@ def test_sums_of_any_numbers(values: list[float]) -> None:
     assert same_bits(actual, np.float64(lanes_sum(values)))
 
 
-@given(_FLOAT32, st.integers(0, 2**40))
-def test_powers_by_repeated_squaring(base: float, exponent: int) -> None:
-    for dtype in (np.float32, np.float64):
-        with np.errstate(all="ignore"):
-            actual = arithmetic.integer_power(np.asarray(base, dtype), np.asarray(exponent))
-            expected, square, rest = dtype(1), dtype(base), exponent
-            while rest:
-                if rest & 1:
-                    expected = expected * square
-                rest >>= 1
-                if rest:
-                    square = square * square
-        assert same_bits(actual, np.asarray(expected))
-
-
-def test_powers_of_arrays() -> None:
-    exponents = np.array([0, 1, 2, 5, 1000])
-    powers = arithmetic.integer_power(np.float64(0.9), exponents)
-    assert np.allclose(powers, 0.9**exponents, rtol=1e-13)
-
-
 def test_comparisons_with_nan_and_zeros() -> None:
     nan = np.float32("nan")
     a = np.array([nan, 1.0, 0.0, -0.0, 2.0, nan], np.float32)

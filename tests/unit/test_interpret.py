@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.agreement import UNIT, assert_bitwise, wide
+from support.agreement import assert_bitwise, wide
 from support.plans import encode, random_arrays, update_plans
 from support.reference import ReferenceState, reference_rho, reference_step
 
@@ -36,11 +36,6 @@ LR = 0.01
 STEPS = 12
 
 
-def near_threshold(beta2: float, steps: int) -> bool:
-    """Whether rounding could decide which branch the formula takes."""
-    return any(abs(reference_rho(beta2, t)[1] - 5.0) < 1e-5 for t in range(1, steps + 1))
-
-
 def new_gradients(
     arrays: GroupArrays, group: GroupPlan, random: np.random.Generator
 ) -> GroupArrays:
@@ -56,8 +51,6 @@ def new_gradients(
 def test_twelve_steps_follow_the_documented_formula(
     plan: UpdatePlan, seed: int, lowered: bool
 ) -> None:
-    for group in plan.groups:
-        assume(not near_threshold(group.beta2, STEPS))
     module = lower_plan(plan) if lowered else build_module(plan)
     arrays = random_arrays(plan, seed, step=0)
     random = np.random.default_rng(seed)
@@ -76,15 +69,13 @@ def test_twelve_steps_follow_the_documented_formula(
         arrays = interpret(module, arrays, LR, precision=EXACT)
         for index, (group, each) in enumerate(zip(plan.groups, arrays)):
             reference_step(group, states[index], [wide(grad) for grad in each.grad], LR)
-            # 1 - beta2^t and rho_t lose digits as beta2 comes close to 1.
-            unit = 1e-12 + UNIT[F64] * 8 / (1 - group.beta2) ** 2
             for place, state in enumerate(states[index]):
                 at = f"group {index}, {group.tensors[place].name!r}, step {state.step}"
                 # Later steps see earlier roundings through decay, hence the largest value so far.
                 scale = np.maximum(scales[index][place], np.abs(state.param))
                 scales[index][place] = scale
                 error = np.abs(each.param[place] - state.param)
-                fine = (error <= unit * np.maximum(scale, 1.0)) | ~np.isfinite(state.param)
+                fine = (error <= 1e-12 * np.maximum(scale, 1.0)) | ~np.isfinite(state.param)
                 assert np.all(fine), f"{at}: {each.param[place]} instead of {state.param}"
                 assert np.array_equal(np.isnan(each.param[place]), np.isnan(state.param)), at
                 assert int(each.step[place]) == state.step, at

@@ -32,8 +32,8 @@ from radam_codegen.passes.pipeline import PASSES, lower_plan
 
 LR = 0.0123
 
-#: Before scalars are in float64, ``1 - beta2`` and ``rho_t`` have only a few digits in float32, so
-#: there is nothing to compare closely.
+#: Before scalars are in float64, a beta is rounded to float32, and ``1 - beta2`` has only a few
+#: digits, so there is nothing to compare closely.
 FIRST_ACCURATE = next(index for index, each in enumerate(PASSES) if each.name == "hoist_scalars")
 
 ARGUMENTS = (update_plans(), st.integers(0, 2**32 - 1), st.sampled_from((0, 1, 5, 6, None)))

@@ -19,6 +19,7 @@
  * template  sha256 <sha256> shared/functions.j2
  * template  sha256 <sha256> shared/header.j2
  * template  sha256 <sha256> shared/kernel.j2
+ * template  sha256 <sha256> shared/moving_average.j2
  * template  sha256 <sha256> shared/scalar.j2
  * template  sha256 <sha256> shared/values.j2
  *
@@ -32,23 +33,6 @@
 #include <string.h>
 
 #include <radam_codegen/kernel.h>
-
-/* base to the power of exponent >= 0, by repeated squaring from the lowest bit: the same IEEE
- * operations on every machine, unlike pow(). */
-static double ipow(double base, int64_t exponent)
-{
-    double result = 1.0;
-    while (exponent > 0) {
-        if ((exponent & 1) != 0) {
-            result *= base;
-        }
-        exponent >>= 1;
-        if (exponent > 0) {
-            base *= base;
-        }
-    }
-    return result;
-}
 
 /* A loop with a call in it is not vectorized, and compilers stop inlining in files that are long. */
 #if defined(__GNUC__)
@@ -71,17 +55,6 @@ static always_inline float f32_of_bits(uint32_t bits)
     return value;
 }
 
-/* condition ? a : b. A condition that is the same for all elements keeps compilers from vectorizing
- * a loop; masks do not. */
-static always_inline float choose_f32(bool condition, float a, float b)
-{
-    const uint32_t mask = 0u - (uint32_t)condition;
-    return f32_of_bits((bits_of_f32(a) & mask) | (bits_of_f32(b) & ~mask));
-}
-
-#if defined(__FMA__) || defined(FP_FAST_FMA)
-#define fma_f32 fmaf
-#else /* no instruction for it */
 static always_inline uint64_t bits_of_f64(double value)
 {
     uint64_t bits;
@@ -96,6 +69,139 @@ static always_inline double f64_of_bits(uint64_t bits)
     return value;
 }
 
+/* A number of about 106 bits, as the unevaluated sum of two. Here and below every operation is one of
+ * IEEE 754, so the bits are the same on every machine. */
+typedef struct double_double {
+    double high;
+    double low; /* at most half a unit in the last place of high */
+} double_double;
+
+/* a + b, exactly, where a is 0 or not smaller than b in magnitude. */
+static always_inline double_double ordered_sum(double a, double b)
+{
+    const double high = a + b;
+    const double_double sum = {high, b - (high - a)};
+    return sum;
+}
+
+/* a + b, exactly. */
+static always_inline double_double exact_sum(double a, double b)
+{
+    const double high = a + b;
+    const double part = high - a;
+    const double_double sum = {high, (a - (high - part)) + (b - part)};
+    return sum;
+}
+
+/* a * b, exactly: the factors are cut in halves of 26 bits, whose products have no rounding error
+ * (Veltkamp, Dekker). What an fma would leave, for machines that have none. */
+static always_inline double_double exact_product(double a, double b)
+{
+    const double high = a * b;
+    const double a_scaled = 0x1.0000002p27 * a;
+    const double b_scaled = 0x1.0000002p27 * b;
+    const double a_high = a_scaled - (a_scaled - a);
+    const double b_high = b_scaled - (b_scaled - b);
+    const double a_low = a - a_high;
+    const double b_low = b - b_high;
+    const double low = ((a_high * b_high - high) + a_high * b_low + a_low * b_high) + a_low * b_low;
+    const double_double product = {high, low};
+    return product;
+}
+
+/* a + b, which have one sign. */
+static always_inline double_double add(double_double a, double_double b)
+{
+    const double_double sum = exact_sum(a.high, b.high);
+    return ordered_sum(sum.high, sum.low + (a.low + b.low));
+}
+
+static always_inline double_double multiply(double_double a, double_double b)
+{
+    const double_double product = exact_product(a.high, b.high);
+    return ordered_sum(product.high, product.low + (a.high * b.low + a.low * b.high));
+}
+
+static always_inline double_double divide(double_double a, double_double b)
+{
+    const double quotient = a.high / b.high;
+    const double_double product = exact_product(quotient, b.high);
+    const double rest = ((a.high - product.high) - product.low) + (a.low - quotient * b.low);
+    return ordered_sum(quotient, rest / b.high);
+}
+
+/* A positive number, to the odd one of its two neighbours if it is between two doubles: so it stays on
+ * its side of every even one, such as 5.0. */
+static always_inline double round_to_odd(double_double a)
+{
+    const uint64_t bits = bits_of_f64(a.high);
+    if (a.low == 0.0 || (bits & 1u) != 0) {
+        return a.high;
+    }
+    return f64_of_bits(a.low > 0.0 ? bits + 1u : bits - 1u);
+}
+
+/* Sums over the weights beta^m of the last t gradients, which are m = 0 ... t - 1 steps old. */
+typedef struct weight_sums {
+    double_double weights; /* the sum of beta^m */
+    double_double ages;    /* the sum of m beta^m */
+} weight_sums;
+
+/* By doubling, from the top bit of t down: of the weights 0 ... 2k - 1 the older half is the younger one
+ * times beta^k, k steps older. All terms are positive, so nothing cancels. */
+static always_inline weight_sums sums_of_weights(double beta, int64_t t)
+{
+    const double_double base = {beta, 0.0};
+    double_double power = {1.0, 0.0}; /* beta^k */
+    weight_sums sums = { {0.0, 0.0}, {0.0, 0.0} };
+    int32_t bit = 0;
+    while (t >> bit > 0) {
+        ++bit;
+    }
+    while (bit > 0 && power.high >= 0x1p-300) { /* a smaller power changes no digit of the sums */
+        const double_double k = {(double)(t >> bit), 0.0};
+        sums.ages = add(sums.ages, multiply(power, add(sums.ages, multiply(k, sums.weights))));
+        sums.weights = add(sums.weights, multiply(power, sums.weights));
+        power = multiply(power, power);
+        --bit;
+        if ((t >> bit & 1) != 0) {
+            const double_double age = {2.0 * k.high, 0.0};
+            sums.ages = add(sums.ages, multiply(age, power));
+            sums.weights = add(sums.weights, power);
+            power = multiply(power, base);
+        }
+    }
+    return sums;
+}
+
+/* 1 - beta^t = (1 - beta) (1 + beta + ... + beta^(t - 1)) */
+static double one_minus_pow(double beta, int64_t t)
+{
+    return multiply(exact_sum(1.0, -beta), sums_of_weights(beta, t).weights).high;
+}
+
+/* Length of the simple moving average that has the mean age of the exponential one's gradients: over n
+ * of them it is (n - 1) / 2. So rho_t is 1 + 2 * ages / weights. */
+static double sma_length(double beta, int64_t t)
+{
+    const double_double one = {1.0, 0.0};
+    const weight_sums sums = sums_of_weights(beta, t);
+    const double_double age = divide(sums.ages, sums.weights);
+    const double_double twice = {2.0 * age.high, 2.0 * age.low};
+    return round_to_odd(add(one, twice));
+}
+
+/* condition ? a : b. A condition that is the same for all elements keeps compilers from vectorizing
+ * a loop; masks do not. */
+static always_inline float choose_f32(bool condition, float a, float b)
+{
+    const uint32_t mask = 0u - (uint32_t)condition;
+    return f32_of_bits((bits_of_f32(a) & mask) | (bits_of_f32(b) & ~mask));
+}
+
+#if defined(__FMA__) || defined(FP_FAST_FMA)
+#define fma_f32 fmaf
+#else /* no instruction for it */
 /* A sum rounded to odd in place of nearest, given the error of the latter. What is rounded once more
  * then must not lie in the middle of two numbers, unless the exact sum does. */
 static always_inline double odd_of(double sum, double error)
@@ -350,15 +456,9 @@ static step_values values_of_step(const group_values *by_group, int64_t step)
     const double rho_inf = by_group->rho_inf;
     const double rho_inf_product = by_group->rho_inf_product;
     const int64_t step_out = step + INT64_C(1); /* add: t */
-    const double beta1_pow = ipow(beta1, step_out); /* ipow: beta1^t */
-    const double bias_correction1 = 1.0 - beta1_pow; /* sub: 1 - beta1^t */
-    const double beta2_pow = ipow(beta2, step_out); /* ipow: beta2^t */
-    const double bias_correction2 = 1.0 - beta2_pow; /* sub: 1 - beta2^t */
-    const double t = (double)step_out; /* cast: t as a real number */
-    const double two_t = 2.0 * t; /* mul */
-    const double two_t_beta2_pow = two_t * beta2_pow; /* mul: 2 t beta2^t */
-    const double rho_correction = two_t_beta2_pow / bias_correction2; /* div: 2 t beta2^t / (1 - beta2^t) */
-    const double rho_t = rho_inf - rho_correction; /* sub: rho_t */
+    const double bias_correction1 = one_minus_pow(beta1, step_out); /* one_minus_pow: 1 - beta1^t */
+    const double bias_correction2 = one_minus_pow(beta2, step_out); /* one_minus_pow: 1 - beta2^t */
+    const double rho_t = sma_length(beta2, step_out); /* sma_length: rho_t = rho_inf - 2 t beta2^t / (1 - beta2^t) */
     const double rho_t_minus_4 = rho_t - 4.0; /* sub */
     const double rho_t_minus_2 = rho_t - 2.0; /* sub */
     const double rho_t_product = rho_t_minus_4 * rho_t_minus_2; /* mul */
@@ -451,6 +551,15 @@ static f32_l2_scalars f32_l2_scalar(const radam_tensor_numbers *numbers,
     return scalars;
 }
 
+/* Step counts that were met last, each in the place that its lowest bits name: tensors that are not all at
+ * one count, as those of experts, are at a few. */
+#define KNOWN_STEPS 16
+
+typedef struct known_step {
+    int64_t step; /* INT64_MIN: none */
+    step_values values;
+} known_step;
+
 static int32_t scalar(const radam_group *group)
 {
     if (group->found_inf != 0) {
@@ -458,26 +567,30 @@ static int32_t scalar(const radam_group *group)
     }
     tensor_scalars *records = group->scalars;
     const group_values by_group = values_of_group(group, sum_of_group(group));
-    step_values by_step = {0};
-    int64_t known_step = -1;
+    known_step known_steps[KNOWN_STEPS];
+    for (int64_t place = 0; place < KNOWN_STEPS; ++place) {
+        known_steps[place].step = INT64_MIN;
+    }
     for (int64_t tensor = 0; tensor < group->tensor_count; ++tensor) {
         const radam_tensor_numbers *numbers = &group->tensor_numbers[tensor];
         const int64_t step = group->step[tensor];
-        if (step != known_step) { /* most tensors are where the one before is */
-            by_step = values_of_step(&by_group, step);
-            known_step = step;
+        known_step *known = &known_steps[step & (KNOWN_STEPS - 1)];
+        if (known->step != step) {
+            known->values = values_of_step(&by_group, step);
+            known->step = step;
         }
+        const step_values *by_step = &known->values;
         switch (numbers->body) {
         case 0:
-            records[tensor].bf16_grad_f32_master_l1 = bf16_grad_f32_master_l1_scalar(numbers, &by_group, &by_step);
+            records[tensor].bf16_grad_f32_master_l1 = bf16_grad_f32_master_l1_scalar(numbers, &by_group, by_step);
             break;
         case 1:
-            records[tensor].f32_l2 = f32_l2_scalar(numbers, &by_group, &by_step);
+            records[tensor].f32_l2 = f32_l2_scalar(numbers, &by_group, by_step);
             break;
         default:
             break;
         }
-        group->step[tensor] = by_step.step_out; /* store_step: t */
+        group->step[tensor] = by_step->step_out; /* store_step: t */
     }
     return 1;
 }

@@ -19,6 +19,7 @@
  * template  sha256 <sha256> shared/functions.j2
  * template  sha256 <sha256> shared/header.j2
  * template  sha256 <sha256> shared/kernel.j2
+ * template  sha256 <sha256> shared/moving_average.j2
  * template  sha256 <sha256> shared/scalar.j2
  * template  sha256 <sha256> shared/values.j2
  *
@@ -36,7 +37,7 @@
 /* Few, as float64 units are rare on most GPUs: so tensors spread over many of them. */
 #define SCALAR_THREADS 64
 /* Blocks that must fit a multiprocessor. ptxas, left alone, spills registers to have more fit. */
-#define SCALAR_BLOCKS 8
+#define SCALAR_BLOCKS 16
 #define REDUCE_BLOCKS 4
 /* Elements of a tensor that a block updates: small, so that small tensors fill a GPU, too. */
 #define EACH_PART 4096
@@ -47,21 +48,18 @@
 /* More parts than that are dealt out to this many blocks in turn. */
 #define MOST_BLOCKS (1 << 20)
 
-/* base to the power of exponent >= 0, by repeated squaring from the lowest bit: the same IEEE
- * operations on every machine, unlike pow(). */
-static __device__ double ipow(double base, int64_t exponent)
+static __device__ __forceinline__ uint64_t bits_of_f64(double value)
 {
-    double result = 1.0;
-    while (exponent > 0) {
-        if ((exponent & 1) != 0) {
-            result *= base;
-        }
-        exponent >>= 1;
-        if (exponent > 0) {
-            base *= base;
-        }
-    }
-    return result;
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static __device__ __forceinline__ double f64_of_bits(uint64_t bits)
+{
+    double value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
 }
 
 static __device__ __forceinline__ uint32_t bits_of_f32(float value)
@@ -76,6 +74,120 @@ static __device__ __forceinline__ float f32_of_bits(uint32_t bits)
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
+}
+
+/* A number of about 106 bits, as the unevaluated sum of two. Here and below every operation is one of
+ * IEEE 754, so the bits are the same on every machine. */
+typedef struct double_double {
+    double high;
+    double low; /* at most half a unit in the last place of high */
+} double_double;
+
+/* a + b, exactly, where a is 0 or not smaller than b in magnitude. */
+static __device__ __forceinline__ double_double ordered_sum(double a, double b)
+{
+    const double high = a + b;
+    const double_double sum = {high, b - (high - a)};
+    return sum;
+}
+
+/* a + b, exactly. */
+static __device__ __forceinline__ double_double exact_sum(double a, double b)
+{
+    const double high = a + b;
+    const double part = high - a;
+    const double_double sum = {high, (a - (high - part)) + (b - part)};
+    return sum;
+}
+
+/* a * b, exactly. */
+static __device__ __forceinline__ double_double exact_product(double a, double b)
+{
+    const double high = a * b;
+    const double_double product = {high, __fma_rn(a, b, -high)};
+    return product;
+}
+
+/* a + b, which have one sign. */
+static __device__ __forceinline__ double_double add(double_double a, double_double b)
+{
+    const double_double sum = exact_sum(a.high, b.high);
+    return ordered_sum(sum.high, sum.low + (a.low + b.low));
+}
+
+static __device__ __forceinline__ double_double multiply(double_double a, double_double b)
+{
+    const double_double product = exact_product(a.high, b.high);
+    return ordered_sum(product.high, product.low + (a.high * b.low + a.low * b.high));
+}
+
+static __device__ __forceinline__ double_double divide(double_double a, double_double b)
+{
+    const double quotient = a.high / b.high;
+    const double_double product = exact_product(quotient, b.high);
+    const double rest = ((a.high - product.high) - product.low) + (a.low - quotient * b.low);
+    return ordered_sum(quotient, rest / b.high);
+}
+
+/* A positive number, to the odd one of its two neighbours if it is between two doubles: so it stays on
+ * its side of every even one, such as 5.0. */
+static __device__ __forceinline__ double round_to_odd(double_double a)
+{
+    const uint64_t bits = bits_of_f64(a.high);
+    if (a.low == 0.0 || (bits & 1u) != 0) {
+        return a.high;
+    }
+    return f64_of_bits(a.low > 0.0 ? bits + 1u : bits - 1u);
+}
+
+/* Sums over the weights beta^m of the last t gradients, which are m = 0 ... t - 1 steps old. */
+typedef struct weight_sums {
+    double_double weights; /* the sum of beta^m */
+    double_double ages;    /* the sum of m beta^m */
+} weight_sums;
+
+/* By doubling, from the top bit of t down: of the weights 0 ... 2k - 1 the older half is the younger one
+ * times beta^k, k steps older. All terms are positive, so nothing cancels. */
+static __device__ __forceinline__ weight_sums sums_of_weights(double beta, int64_t t)
+{
+    const double_double base = {beta, 0.0};
+    double_double power = {1.0, 0.0}; /* beta^k */
+    weight_sums sums = { {0.0, 0.0}, {0.0, 0.0} };
+    int32_t bit = 0;
+    while (t >> bit > 0) {
+        ++bit;
+    }
+    while (bit > 0 && power.high >= 0x1p-300) { /* a smaller power changes no digit of the sums */
+        const double_double k = {(double)(t >> bit), 0.0};
+        sums.ages = add(sums.ages, multiply(power, add(sums.ages, multiply(k, sums.weights))));
+        sums.weights = add(sums.weights, multiply(power, sums.weights));
+        power = multiply(power, power);
+        --bit;
+        if ((t >> bit & 1) != 0) {
+            const double_double age = {2.0 * k.high, 0.0};
+            sums.ages = add(sums.ages, multiply(age, power));
+            sums.weights = add(sums.weights, power);
+            power = multiply(power, base);
+        }
+    }
+    return sums;
+}
+
+/* 1 - beta^t = (1 - beta) (1 + beta + ... + beta^(t - 1)) */
+static __device__ double one_minus_pow(double beta, int64_t t)
+{
+    return multiply(exact_sum(1.0, -beta), sums_of_weights(beta, t).weights).high;
+}
+
+/* Length of the simple moving average that has the mean age of the exponential one's gradients: over n
+ * of them it is (n - 1) / 2. So rho_t is 1 + 2 * ages / weights. */
+static __device__ double sma_length(double beta, int64_t t)
+{
+    const double_double one = {1.0, 0.0};
+    const weight_sums sums = sums_of_weights(beta, t);
+    const double_double age = divide(sums.ages, sums.weights);
+    const double_double twice = {2.0 * age.high, 2.0 * age.low};
+    return round_to_odd(add(one, twice));
 }
 
 /* A bfloat16 is the upper half of a float32. */
@@ -405,15 +517,9 @@ static __device__ step_values values_of_step(const group_values *by_group, int64
     const double rho_inf = by_group->rho_inf;
     const double rho_inf_product = by_group->rho_inf_product;
     const int64_t step_out = step + INT64_C(1); /* add: t */
-    const double beta1_pow = ipow(beta1, step_out); /* ipow: beta1^t */
-    const double bias_correction1 = 1.0 - beta1_pow; /* sub: 1 - beta1^t */
-    const double beta2_pow = ipow(beta2, step_out); /* ipow: beta2^t */
-    const double bias_correction2 = 1.0 - beta2_pow; /* sub: 1 - beta2^t */
-    const double t = (double)step_out; /* cast: t as a real number */
-    const double two_t = 2.0 * t; /* mul */
-    const double two_t_beta2_pow = two_t * beta2_pow; /* mul: 2 t beta2^t */
-    const double rho_correction = __ddiv_rn(two_t_beta2_pow, bias_correction2); /* div: 2 t beta2^t / (1 - beta2^t) */
-    const double rho_t = rho_inf - rho_correction; /* sub: rho_t */
+    const double bias_correction1 = one_minus_pow(beta1, step_out); /* one_minus_pow: 1 - beta1^t */
+    const double bias_correction2 = one_minus_pow(beta2, step_out); /* one_minus_pow: 1 - beta2^t */
+    const double rho_t = sma_length(beta2, step_out); /* sma_length: rho_t = rho_inf - 2 t beta2^t / (1 - beta2^t) */
     const double rho_t_minus_4 = rho_t - 4.0; /* sub */
     const double rho_t_minus_2 = rho_t - 2.0; /* sub */
     const double rho_t_product = rho_t_minus_4 * rho_t_minus_2; /* mul */
