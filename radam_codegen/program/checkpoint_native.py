@@ -9,23 +9,38 @@ Once ``beta2_pow`` falls below the smallest normal number (after 829 steps for 0
 0.999, in float32) ``beta1_pow`` may still tell. Where both have vanished the count is lost: all
 that is known is that it was at least so many steps. No later update depends on it, as all that it
 enters by are those powers.
+
+A beta that float32 rounds to 1, as it does 0.99999999, stays 1 for good, and so does its power. It
+tells nothing, and here that beta's power goes on to matter: the other beta's has to tell.
+
+Native computes ``rho`` from the powers that it has, step by step. For a beta2 that is a few units
+in the last place below 1, the count by ``rho`` is off by a tenth after four million steps. So where
+a power is hit exactly, ``rho`` need only agree so far that it was not, say, another beta2's.
 """
 
 from __future__ import annotations
 
 import math
+from decimal import Decimal, localcontext
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from radam_codegen.program.native_powers import (
+    DIGITS,
+    first_vanished,
+    native_base,
+    native_power,
+    step_of_power,
+)
+
 __all__ = ["native_power", "native_rho", "native_state", "recover_step"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-#: How far powers are multiplied up, in steps; beyond, logarithms have to do.
-_LIMIT = 1 << 24
-_BLOCK = 1 << 15
+#: After so many steps native's ``rho`` may be anything, if beta2 is near to 1 in float32.
+_BEYOND_RHO = 1 << 22
 
 
 @lru_cache(maxsize=256)
@@ -44,25 +59,59 @@ def recover_step(
         dtype: type of the three, ``float32`` or ``float64``.
 
     Raises:
-        ValueError: the numbers are none that any number of steps leads to.
+        ValueError: no number of steps leads to the numbers, or too many do.
     """
     for name, value in (("beta1_pow", beta1_pow), ("beta2_pow", beta2_pow)):
         if not 0.0 <= value <= 1.0:
             raise ValueError(f"{name} is {value}, which is no power of a beta")
-    tiny = float(np.finfo(dtype).tiny)
-    if tiny <= beta2_pow < 1.0:
-        by_rho = rho * (1.0 - beta2_pow) / beta2_pow
-        step = _by_power(beta2_pow, beta2, dtype) if beta2 > 0.0 else -1
-        if _about(step, by_rho):
-            return step
+    if _tells(beta2_pow, beta2, dtype):
+        by_rho = rho * (1.0 - beta2_pow) / beta2_pow  # the difference is exact, or not small
+        found = step_of_power(beta2_pow, beta2, dtype)
+        if found is not None and _fits(*found, by_rho):
+            return found[0]
         return _by_another_beta2(beta1_pow, beta2_pow, by_rho, beta1, dtype)
-    if tiny <= beta1_pow < 1.0:
-        return _by_power(beta1_pow, beta1, dtype)
-    if beta1_pow == 1.0 and beta2_pow == 1.0:
+    if _tells(beta1_pow, beta1, dtype):
+        found = step_of_power(beta1_pow, beta1, dtype)
+        if found is None:
+            raise ValueError(f"a power of {beta1} is {beta1_pow}")
+        return found[0]
+    return _without_powers(beta1_pow, beta2_pow, rho, beta1, beta2, dtype)
+
+
+def _tells(power: float, beta: float, dtype: str) -> bool:
+    """Whether a power is a normal number that the next step would change."""
+    kind = np.dtype(dtype).type
+    base = native_base(beta)
+    falls = base == 1.0 or kind(power) * kind(base) < power
+    return bool(float(np.finfo(dtype).tiny) <= power < 1.0 and falls)
+
+
+def _without_powers(
+    beta1_pow: float, beta2_pow: float, rho: float, beta1: float, beta2: float, dtype: str
+) -> int:
+    """The count where each power is 1, or has vanished."""
+    stays = {"beta1": native_base(beta1) == 1.0, "beta2": native_base(beta2) == 1.0}
+    if beta1_pow == beta2_pow == 1.0 and (not all(stays.values()) or rho == 1.0):
         return 0
-    if beta1_pow == 1.0 or beta2_pow == 1.0:
-        raise ValueError(f"beta1_pow is {beta1_pow} and beta2_pow {beta2_pow}")
-    return max(_vanished(beta1, tiny), _vanished(beta2, tiny))
+    # From a power of 1, native makes of rho an infinity in the first step, later not a number.
+    if stays["beta2"] and beta2_pow == 1.0 and rho == math.inf:
+        return 1
+    for name, beta, power in (("beta1", beta1, beta1_pow), ("beta2", beta2, beta2_pow)):
+        if stays[name]:
+            raise ValueError(
+                f"{name} {beta!r} is 1 in float32, as which native RAdam has it, so its power says "
+                f"nothing, and nor do beta1_pow {beta1_pow}, beta2_pow {beta2_pow} and rho {rho}"
+            )
+        if power == 1.0:
+            raise ValueError(f"beta1_pow is {beta1_pow} and beta2_pow {beta2_pow}")
+    return max(first_vanished(beta1, dtype), first_vanished(beta2, dtype))
+
+
+def _fits(step: int, exact: bool, by_rho: float) -> bool:
+    """Whether ``rho`` allows what a power of beta2 says."""
+    if not exact:
+        return _about(step, by_rho)
+    return step > _BEYOND_RHO or _about(step, by_rho, 0.25)
 
 
 def _by_another_beta2(
@@ -70,11 +119,11 @@ def _by_another_beta2(
 ) -> int:
     """The count where beta2 was another: by ``rho``, which the rest must not contradict."""
     if 0.5 <= by_rho < math.inf:
-        if float(np.finfo(dtype).tiny) <= beta1_pow < 1.0:
-            step = _by_power(beta1_pow, beta1, dtype) if beta1 > 0.0 else -1
-            if _about(step, by_rho):
-                return step
-        elif by_rho >= _vanished(beta1, float(np.finfo(dtype).tiny)):
+        if _tells(beta1_pow, beta1, dtype):
+            found = step_of_power(beta1_pow, beta1, dtype)
+            if found is not None and _about(found[0], by_rho, 1.0 if found[1] else 1e-2):
+                return found[0]
+        elif native_base(beta1) < 1.0 and by_rho >= first_vanished(beta1, dtype):
             return round(by_rho)
         off = 0.05 + 1e-4 * by_rho
         if off < 0.25 and abs(by_rho - round(by_rho)) <= off:
@@ -85,70 +134,24 @@ def _by_another_beta2(
     )
 
 
-def _about(step: int, by_rho: float) -> bool:
-    return step > 0 and abs(step - by_rho) <= 0.5 + 1e-2 * step
-
-
-def _by_power(power: float, beta: float, dtype: str) -> int:
-    """The step at which the native optimizer has this power, or the one nearest to it."""
-    base = float(np.float32(beta))
-    if not 0.0 < base < 1.0:
-        raise ValueError(f"a power of {beta} is {power}")
-    estimate = math.log(power) / math.log(base)
-    if estimate < _LIMIT:
-        exact = _multiplied_up(power, base, dtype)
-        if exact is not None:
-            return exact
-    return max(1, round(estimate))
-
-
-def _multiplied_up(power: float, base: float, dtype: str) -> int | None:
-    kind = np.dtype(dtype).type
-    last: Any = kind(1.0)
-    for done in range(0, _LIMIT + _BLOCK, _BLOCK):
-        factors = np.full(_BLOCK, base, kind)
-        factors[0] = last * kind(base)
-        powers = np.multiply.accumulate(factors)
-        if powers[-1] <= power:
-            place = int(np.argmax(powers <= power))
-            return done + place + 1 if powers[place] == power else None
-        last = powers[-1]
-    return None
-
-
-def _vanished(beta: float, tiny: float) -> int:
-    """The first step after which a power of beta is no normal number."""
-    base = float(np.float32(beta))
-    if not 0.0 < base < 1.0:
-        return 1
-    return math.floor(math.log(tiny) / math.log(base)) + 1
-
-
-@lru_cache(maxsize=256)
-def native_power(beta: float, step: int, dtype: str) -> float:
-    """Return what the native optimizer holds as ``beta1_pow`` or ``beta2_pow`` after so many steps.
-
-    Args:
-        beta: the beta in question.
-        step: number of steps, not negative.
-        dtype: type of the parameter's state, ``float32`` or ``float64``.
-    """
-    base = float(np.float32(beta))
-    kind = np.dtype(dtype).type
-    if step > _LIMIT:
-        return float(kind(base**step))
-    last: Any = kind(1.0)
-    for done in range(0, step, _BLOCK):
-        factors = np.full(min(_BLOCK, step - done), base, kind)
-        factors[0] = last * kind(base)
-        last = np.multiply.accumulate(factors)[-1]
-    return float(last)
+def _about(step: float, by_rho: float, share: float = 1e-2) -> bool:
+    return step > 0 and abs(step - by_rho) <= 0.5 + share * min(step, by_rho)
 
 
 def native_rho(beta2: float, step: int) -> float:
-    """Return what the native optimizer holds as ``rho`` after so many steps; 1 before the first."""
-    power = float(np.float32(beta2)) ** step
-    return 1.0 if step == 0 or power == 1.0 else step * power / (1.0 - power)
+    """Return what ``rho`` is after so many steps; 1 before the first.
+
+    Where float32 rounds beta2 to 1, it is what native makes of that: an infinity in the first step,
+    then not a number.
+    """
+    base = native_base(beta2)
+    if step == 0:
+        return 1.0
+    if base == 1.0:
+        return math.inf if step == 1 else math.nan
+    with localcontext(DIGITS):
+        power = Decimal(base) ** step
+        return float(step * power / (1 - power))
 
 
 def native_state(

@@ -82,6 +82,28 @@ def test_ours_to_native(beta2: float, before: int, dtype: str) -> None:
         assert_follows_float64(target.train(AFTER), "flat", beta2)
 
 
+@pytest.mark.parametrize("beta2", [1 - 1e-7, 1 - 1e-8])
+def test_a_beta2_near_one_both_ways(beta2: float) -> None:
+    source = Training("flat", native, names=SINGLE, beta2=beta2).train(7)
+    middle = Training("flat", names=SINGLE, beta2=beta2)
+    middle.optimizer.set_state_dict(source.optimizer.state_dict())
+    assert middle.optimizer.state_dict()["w_step_0"].tolist() == [7]
+    exported = middle.train(2).optimizer.native_state_dict()
+    back = Training("flat", names=SINGLE, beta2=beta2)
+    back.optimizer.set_state_dict(exported)
+    assert back.optimizer.state_dict()["w_step_0"].tolist() == [7 + 2]
+
+
+def test_a_count_that_cannot_be_known_is_said_of_the_parameter() -> None:
+    source = Training("flat", native, names=("w",), beta1=0.0, beta2=1 - 1e-8).train(2)
+    target = Training("flat", names=("w",), beta1=0.0, beta2=1 - 1e-8)
+    with pytest.raises(
+        CheckpointError, match=r"'w': there is no telling .* beta2 0\.99999999 is 1"
+    ):
+        target.optimizer.set_state_dict(source.optimizer.state_dict())
+    assert target.optimizer.state_dict() == {}
+
+
 def test_groups_have_their_own_betas() -> None:
     source = Training("groups", native, names=SINGLE).train(6)
     middle = Training("groups", names=SINGLE)

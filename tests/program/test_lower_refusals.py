@@ -173,8 +173,10 @@ def test_what_interrupts_lowering_leaves_no_trace(
             {"dtype": "bfloat16"},
             "'w' .* a master weight",
         ),
+        (lambda rate: rc.RAdam(rate, beta2=1 - 1e-8), {}, "'[vw]' .* beta2 of 0.99999999, which"),
+        (lambda rate: rc.RAdam(rate, beta1=1 - 1e-9), {}, "'[vw]' .* beta1 of 0.999999999, which"),
     ],
-    ids=["decoupled decay", "bfloat16", "master weight"],
+    ids=["decoupled decay", "bfloat16", "master weight", "beta2 near 1", "beta1 near 1"],
 )
 def test_what_native_does_not_have(optimizer: Any, options: Any, message: str) -> None:
     refused = Refused(network(optimizer, **options))

@@ -25,6 +25,7 @@ from radam_codegen.program.lowering.edit import (
 )
 from radam_codegen.program.lowering.native_ops import NativeWriter
 from radam_codegen.program.lowering.scope_state import clear, read_array, write_array
+from radam_codegen.program.native_powers import native_base
 from radam_codegen.program.operator import BUILD_OP, check_operators
 from radam_codegen.program.transaction import restored_on_failure
 from radam_codegen.program.variables import ProgramVariables
@@ -51,8 +52,9 @@ def raise_native(program: Any, startup_program: Any = None, scope: Any = None) -
 
     Raises:
         UnsupportedError: Native RAdam cannot do something: master weights, 16-bit parameters,
-            decoupled decay, a coefficient that is read at each step, a flag that skips steps, or a
-            parameter without elements. The message names the parameter.
+            decoupled decay, a coefficient that is read at each step, a flag that skips steps, a
+            parameter without elements, or a beta that float32 rounds to 1. The message names the
+            parameter.
         ProgramError: The programs do not go together, or there is no state and no startup program.
         OperatorError: The program was loaded before :func:`radam_codegen.load_operator` was called.
         ArgumentTypeError: An argument is no program or scope.
@@ -76,6 +78,10 @@ def _check(fused: FusedUpdate) -> None:
     ):
         if there:
             raise _refusal(fused.tensors[0], what)
+    numbers = fused.spec.numbers
+    for name, beta in (("beta1", numbers.beta1), ("beta2", numbers.beta2)):
+        if native_base(beta) == 1.0:
+            raise _refusal(fused.tensors[0], f"a {name} of {beta!r}, which is 1 in float32")
     for tensor in fused.tensors:
         kind = tensor.tensor_class
         if kind.master:
