@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from support.other_cpus import CPUS, LEVELS, make_compilers, multiplies_and_adds
 from support.structures import SAMPLE
 
 import radam_codegen as rc
@@ -34,8 +35,10 @@ from radam_codegen.ir.plan import (
 )
 from radam_codegen.ir.printer import format_op
 from radam_codegen.passes import PASSES, lower_structure
-from radam_codegen.toolchain.kernel import build_kernel
+from radam_codegen.toolchain.compiler import find_c_compiler
+from radam_codegen.toolchain.kernel import build_kernel, kernel_recipe
 from radam_codegen.toolchain.manifest import read_manifest, write_manifest
+from radam_codegen.toolchain.recipe import obtain
 from radam_codegen.tools.inspect.report import SECTIONS, blocks, plain_text
 from radam_codegen.tools.inspect.run import inspect
 from radam_codegen.tools.inspect.source_map import SourceLine, map_source
@@ -260,42 +263,64 @@ def test_a_damaged_file_is_said(entry: Path) -> None:
 # ---- Machine code -------------------------------------------------------------------------------
 
 
-@needs_x86
-def test_the_library_is_read_and_its_lines_are_known(config: Config) -> None:
-    for kernel in inspect(config.cache_dir, assembly=True, config=config).kernels:
-        assembly = kernel.assembly
-        assert assembly is not None
-        assert assembly.origin == "From the library, by objdump."
-        floors = {each.body: each.floor for each in kernel.traffic}
-        wanted = {
-            (phase, each.name)
-            for each in kernel.structure.classes
-            for phase in ("reduce", "each")
-            if phase == "each" or kernel.structure.clip is ClipKind.GLOBAL_NORM
-        }
-        main = {(loop.phase, loop.body) for loop in assembly.loops if loop.is_main}
-        assert main | set(assembly.merged) == wanted
-        assert {phase for phase, _ in assembly.merged} <= {"reduce"}
-        for loop in assembly.loops:
-            if loop.is_main:
-                assert loop.counts.vector_bits >= 128
-                floor = getattr(floors[loop.body or ""], loop.phase)
-                assert loop.counts.bytes_per_element == floor
-                assert loop.counts.calls == ()
+def folder_of(structure: KernelStructure, config: Config, cpu: str) -> Path:
+    """The entry of a kernel for a CPU, which need not be the one here."""
+    source = render(lower_structure(structure))
+    recipe = kernel_recipe(source, find_c_compiler(config.cc), config.cache_dir, cpu)
+    return obtain(recipe, config).library.parent
 
 
 @needs_x86
-def test_a_compiler_alone_is_enough(
-    config: Config, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("cpu", ["native", *LEVELS])
+@pytest.mark.parametrize("structure", [MIXED, PLAIN], ids=["mixed", "plain"])
+def test_the_library_is_read_and_its_lines_are_known(
+    structure: KernelStructure, cpu: str, config: Config
 ) -> None:
-    by_objdump = inspect(key, assembly=True, config=config).kernels[0].assembly
-    gcc = str(shutil.which("gcc"))
-    monkeypatch.setenv("PATH", str(tmp_path))
+    folder = folder_of(structure, config, cpu)
+    (kernel,) = inspect(folder, assembly=True, config=config).kernels
+    assembly = kernel.assembly
+    assert assembly is not None
+    assert assembly.origin == "From the library, by objdump."
+    floors = {each.body: each.floor for each in kernel.traffic}
+    wanted = {
+        (phase, each.name)
+        for each in kernel.structure.classes
+        for phase in ("reduce", "each")
+        if phase == "each" or kernel.structure.clip is ClipKind.GLOBAL_NORM
+    }
+    main = {(loop.phase, loop.body) for loop in assembly.loops if loop.is_main}
+    assert main | set(assembly.merged) == wanted
+    assert {phase for phase, _ in assembly.merged} <= {"reduce"}
+    for loop in assembly.loops:
+        if loop.is_main and loop.counts.calls:  # one for every fma, where there is no instruction
+            assert loop.phase == "each"
+            assert not multiplies_and_adds(cpu)
+            assert loop.counts.vector_bits == 0
+            assert set(loop.counts.calls) == {"fmaf"}
+        elif loop.is_main:
+            assert loop.counts.vector_bits >= 128
+            floor = getattr(floors[loop.body or ""], loop.phase)
+            assert loop.counts.bytes_per_element == floor
+
+
+@needs_x86
+@pytest.mark.parametrize("cpu", ["native", *CPUS])
+def test_a_compiler_alone_is_enough(
+    cpu: str, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = cpu if cpu in LEVELS else "native"
+    compilers = tmp_path if cpu == "native" else make_compilers(tmp_path / "compilers", cpu)
+    gcc = str(shutil.which("gcc", path=f"{compilers}{os.pathsep}{os.environ['PATH']}"))
     here = replace(config, cc=gcc)
-    by_compiler = inspect(key, assembly=True, config=here).kernels[0].assembly
+    folder = folder_of(PLAIN, here, name)
+    by_objdump = inspect(folder, assembly=True, config=here).kernels[0].assembly
+    monkeypatch.setenv("PATH", str(tmp_path))
+    by_compiler = inspect(folder, assembly=True, config=here).kernels[0].assembly
     assert by_objdump is not None
     assert by_compiler is not None
-    assert by_compiler.origin.startswith("Compiled for native by")
+    assert by_objdump.origin == "From the library, by objdump."
+    assert by_compiler.origin.startswith(f"Compiled for {name} by")
+    assert by_compiler.loops
     assert [each.counts for each in by_compiler.loops] == [each.counts for each in by_objdump.loops]
 
 
@@ -330,7 +355,7 @@ def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_x86
 def test_other_machine_code_than_the_compiler_makes_has_no_lines(entry: Path) -> None:
-    rewritten(entry, cpu="x86-64-v2")
+    rewritten(entry, cpu="x86-64-v2" if multiplies_and_adds("native") else "x86-64-v3")
     assembly = inspect(entry, assembly=True).kernels[0].assembly
     assert assembly is not None
     assert "the compiler here makes other instructions" in assembly.origin

@@ -248,5 +248,7 @@ def _place(
 
 
 def _callee(each: Instruction) -> str:
+    """The function's name: ``fmaf`` for ``fmaf@PLT`` and for ``1030 <fmaf@plt>``."""
     found = re.search(r"<([^>]+)>", each.operands)
-    return found.group(1) if found is not None else each.operands
+    name = found.group(1) if found is not None else each.operands
+    return re.sub(r"@plt$", "", name, flags=re.I)

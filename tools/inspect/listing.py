@@ -1,6 +1,8 @@
 """Machine code as instructions: what objdump prints of a library, and what a compiler's -S prints.
 
-Both are read in AT&T syntax, the default of either.
+Both are read in AT&T syntax, the default of either. What fills the space in front of an aligned label
+is left out: a compiler only asks for the alignment, and the assembler writes the instructions, which
+objdump then shows. Whether a loop has any inside depends on the CPU that it is compiled for.
 """
 
 from __future__ import annotations
@@ -86,9 +88,14 @@ def read_objdump(text: str) -> tuple[Routine, ...]:
 
 
 def _resolved(name: str, code: list[tuple[int, Instruction]]) -> Routine:
-    index = {address: at for at, (address, _) in enumerate(code)}
+    index: dict[int, int] = {}
+    kept: list[Instruction] = []
+    for address, each in code:
+        index[address] = len(kept)  # of padding: what comes after it
+        if not _is_padding(each):
+            kept.append(each)
     instructions = []
-    for _, each in code:
+    for each in kept:
         jump = _JUMP.match(each.operands) if each.mnemonic.startswith("j") else None
         target = None if jump is None else index.get(int(jump.group(1), 16))
         instructions.append(replace(each, target=target))
@@ -132,7 +139,8 @@ def _labelled(name: str, rows: list[str]) -> Routine:
         elif place is not None:
             line = int(place.group(1)) or line
         elif re.match(r"\s+[a-z{]", row):
-            instructions.append(_instruction(row.strip(), line))
+            each = _instruction(row.strip(), line)
+            instructions += [] if _is_padding(each) else [each]
     return Routine(
         name,
         tuple(
@@ -140,6 +148,17 @@ def _labelled(name: str, rows: list[str]) -> Routine:
             for each in instructions
         ),
     )
+
+
+# ---- Either ------------------------------------------------------------------------------------
+
+#: ``nop``, ``xchg %ax,%ax``, ``nopw 0x0(%rax,%rax,1)``, ``data16 cs nopw 0x0(%rax,%rax,1)`` ...
+_PADDING = re.compile(r"(?:(?:data16|cs|rex\.\w+) )*nop[wl]?(?: |$)|xchg %ax,%ax$")
+
+
+def _is_padding(each: Instruction) -> bool:
+    """Whether it is one of the instructions that do nothing, of which each length has its own."""
+    return _PADDING.match(str(each)) is not None
 
 
 def _instruction(text: str, line: int | None) -> Instruction:

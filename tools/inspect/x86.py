@@ -93,7 +93,7 @@ def is_call(each: Instruction) -> bool:
 
 def access(each: Instruction) -> Access | None:
     """The memory that an instruction reads or writes; None where it touches none."""
-    if each.mnemonic.startswith(("lea", "nop", "prefetch")) or each.mnemonic in ("cs", "data16"):
+    if each.mnemonic.startswith(("lea", "nop", "prefetch")):
         return None
     operands = _split(each.operands)
     at = next((n for n, text in enumerate(operands) if _MEMORY.search(text)), None)
