@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from radam_codegen.toolchain.compiler import Compiler
 from radam_codegen.toolchain.cpu import NATIVE, march
 
-__all__ = ["KERNEL_FLAGS", "OPERATOR_FLAGS", "kernel_flags"]
+__all__ = ["KERNEL_FLAGS", "OPERATOR_FLAGS", "compile_only", "kernel_flags"]
 
 #: The same library for the same source, byte for byte: no path, no time, no chance.
 _REPRODUCIBLE = ("-g0", "-Wl,--build-id=none")
@@ -53,3 +55,8 @@ def kernel_flags(compiler: Compiler, cpu: str) -> tuple[str, ...]:
     if cpu == NATIVE:
         return (*KERNEL_FLAGS, *compiler.for_this_cpu)
     return KERNEL_FLAGS if name is None else (*KERNEL_FLAGS, f"-march={name}")
+
+
+def compile_only(flags: Iterable[str]) -> tuple[str, ...]:
+    """Leave out what is for the linker, which Clang warns of with ``-c`` and ``-S``."""
+    return tuple(each for each in flags if each != "-shared" and not each.startswith("-Wl,"))

@@ -18,7 +18,7 @@ from radam_codegen.codegen import C_TARGET, render
 from radam_codegen.ir.dtypes import DType
 from radam_codegen.ir.plan import ClipKind, DecayKind, KernelStructure, TensorClass
 from radam_codegen.passes import lower_structure
-from radam_codegen.toolchain.flags import KERNEL_FLAGS
+from radam_codegen.toolchain.flags import KERNEL_FLAGS, compile_only
 from radam_codegen.tools.inspect.assembly import HotLoop, hot_loops
 from radam_codegen.tools.inspect.listing import read_assembly
 from radam_codegen.tools.inspect.traffic import floor_of
@@ -77,7 +77,7 @@ def test_every_structure_without_a_warning(compiler: str, every_file: list[Path]
 def test_several_bodies_without_a_warning(compiler: str, level: str, tmp_path: Path) -> None:
     files = written(tmp_path, SAMPLE[2:])
     flags = (*STRICT, *KERNEL_FLAGS, level, "-march=native")
-    compile_all(compiler, (*flags, "-c"), [[path] for path in files])
+    compile_all(compiler, (*compile_only(flags), "-c"), [[path] for path in files])
 
 
 def test_the_header_names_the_flags_that_are_used() -> None:
@@ -94,13 +94,9 @@ def test_the_header_names_the_flags_that_are_used() -> None:
 
 def assembly(structure: KernelStructure, folder: Path, level: str = V3) -> str:
     (path,) = written(folder, [structure])
-    command = ["gcc", *KERNEL_FLAGS, level, *INCLUDE, "-S", "-o", "-", str(path)]
-    return subprocess.run(
-        [word for word in command if word != "-shared"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    flags = compile_only(KERNEL_FLAGS)
+    command = ["gcc", *flags, level, *INCLUDE, "-S", "-o", "-", str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def loops_of(text: str, *classes: TensorClass) -> list[HotLoop]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import platform
 import shutil
 import stat

@@ -19,7 +19,7 @@ from radam_codegen.config import Config
 from radam_codegen.errors import ArgumentError, ToolchainError
 from radam_codegen.toolchain.compiler import find_c_compiler
 from radam_codegen.toolchain.cpu import check_cpu
-from radam_codegen.toolchain.flags import kernel_flags
+from radam_codegen.toolchain.flags import compile_only, kernel_flags
 from radam_codegen.toolchain.process import compiler_environment
 from radam_codegen.tools.inspect.listing import Routine, read_assembly, read_objdump
 from radam_codegen.tools.inspect.text import printable
@@ -76,7 +76,7 @@ def _of_library(
     routines = read_objdump(_disassemble(objdump, library))
     try:
         again = folder / "kernel.so"
-        _compile(folder, text, cpu, config, ["-shared", "-o", again.name, "-lm"])
+        _compile(folder, text, cpu, config, ["-o", again.name, "-lm"])
         explained = read_objdump(_disassemble(objdump, again, "-l"))
     except ToolchainError as error:
         reason = printable(str(error).partition("\n")[0])
@@ -134,9 +134,9 @@ def _compile(folder: Path, text: str, cpu: str, config: Config, output: Sequence
         raise ToolchainError(str(error)) from error
     compiler = find_c_compiler(config.cc, config.compile_timeout)
     (folder / "kernel.c").write_text(text, encoding="utf-8")
-    flags = [flag for flag in kernel_flags(compiler, cpu) if flag != "-shared"]
+    flags = kernel_flags(compiler, cpu)
     if "-S" in output:
-        flags = [flag for flag in flags if not flag.startswith("-Wl,")]
+        flags = compile_only(flags)
     command = [*compiler.command, *flags, "-g1", "-I", str(include_dir()), "kernel.c", *output]
     run_quietly(command, folder, config.compile_timeout, "The compiler refuses the source")
     return compiler.path.name
