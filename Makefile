@@ -3,10 +3,12 @@
 #
 #   PYTHON=python3.12   the interpreter that makes the environment
 #   VENV=/some/folder   where the environment goes
+#   CONSTRAINTS=...     a file of versions that pip keeps to
 #   PYTEST_ARGS=...     more arguments for every pytest, such as "-k clip -x"
 
 PYTHON ?= python3
 VENV ?= .venv
+CONSTRAINTS ?=
 PYTEST_ARGS ?=
 
 PY := $(VENV)/bin/python
@@ -26,7 +28,8 @@ BOTH_IRS := tests/program tests/numeric
 MAKEFLAGS += --keep-going --no-print-directory
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types test-unit test-pir test-legacy test-cuda-all format clean
+.PHONY: help demo test lint types test-unit test-pir test-legacy test-cuda-all test-cpus test-minimum \
+    format clean
 
 help:
 	@echo "make demo     train a small network with native RAdam and with radam_codegen, and compare"
@@ -34,6 +37,10 @@ help:
 	@echo "make lint | types | test-unit | test-pir | test-legacy     one part of make test"
 	@echo "make test-cuda-all   compile CUDA kernels of every structure and run what nvcc makes of them;"
 	@echo "              make test does so with a few (an hour of one CPU; needs nvcc and cuobjdump)"
+	@echo "make test-cpus      what depends on the CPU, for each level of x86-64: run where this CPU can,"
+	@echo "              else compiled and inspected"
+	@echo "make test-minimum   the tests with every dependency at its declared minimum, in an environment"
+	@echo "              of their own"
 	@echo "make format   let ruff put the code in order"
 	@echo "make clean    remove the virtual environment and everything that was built"
 
@@ -68,6 +75,24 @@ test-pir: $(VENV)/.installed-dev
 test-legacy: $(VENV)/.installed-dev
 	FLAGS_enable_pir_api=0 $(PYTEST) -m both_irs $(BOTH_IRS)
 
+# To the tests, -march=native then means each of these. CPUS="..." names others of them.
+CPUS ?= x86-64-v1 x86-64-v2 x86-64-v3 x86-64-v4 skylake-avx512
+OF_CPUS := tests/golden/test_compiles.py tests/numeric/test_agrees_with_reference.py \
+    tests/numeric/test_clip_and_decay.py tests/numeric/test_kernel_matches_interpreter.py \
+    $(addprefix tests/toolchain/test_, compiler.py kernel.py launcher.py keys.py inspect.py \
+    inspect_command.py bundle.py aot_command.py standalone.py doctor.py)
+
+test-cpus: $(VENV)/.installed-dev
+	@for cpu in $(CPUS); do \
+	    echo "test-cpus: $$cpu"; $(PYTEST) --cpu $$cpu $(OF_CPUS) || failed="$$failed $$cpu"; \
+	done; \
+	test -z "$$failed" || { echo "test-cpus: FAILED for$$failed" >&2; exit 1; }
+
+# An environment beside the other one, so that neither changes the other.
+test-minimum:
+	$(MAKE) VENV=$(VENV)-minimum CONSTRAINTS=constraints-minimum.txt \
+	    test-unit test-pir test-legacy
+
 # Not by file: two of them are long.
 test-cuda-all: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(WORKERS) --dist load $(PYTEST_ARGS) \
@@ -79,7 +104,7 @@ format: $(VENV)/.installed-dev
 	$(PY) -m ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-minimum build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The stamp names this folder: in a checkout that was copied or moved together with its environment,
 # the environment would go on importing the old place.
@@ -107,10 +132,10 @@ $(VENV)/.checkout:
 
 $(VENV)/.installed-demo: $(VENV)/.checkout pyproject.toml
 	@echo "Installing Paddle and what the demo needs (about 250 MB, once)"
-	@$(PIP) install --editable ".[demo]"
+	@$(PIP) install $(addprefix -c ,$(CONSTRAINTS)) --editable ".[demo]"
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed-demo
 	@echo "Installing what the checks need"
-	@$(PIP) --quiet install --editable ".[dev]"
+	@$(PIP) --quiet install $(addprefix -c ,$(CONSTRAINTS)) --editable ".[dev]"
 	@touch $@

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from support.other_cpus import CPUS, make_compilers, runs_here
 from support.recording_compiler import make_recording_compiler
 
 _TESTS = Path(__file__).resolve().parent
@@ -38,12 +39,24 @@ _CACHE = "RADAM_CODEGEN_CACHE_DIR"
 _own_folder = pytest.StashKey[str]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--cpu",
+        choices=CPUS,
+        help="let -march=native mean this CPU; one that this machine is not is only compiled for",
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # One cache for a whole run, shared by its workers (they inherit the environment), empty at the
     # start: tests neither see nor leave anything in the user's own.
     if not hasattr(config, "workerinput"):
         config.stash[_own_folder] = tempfile.mkdtemp(prefix="radam_codegen_tests_")
         os.environ[_CACHE] = f"{config.stash[_own_folder]}/cache"
+        cpu = config.getoption("--cpu")
+        if cpu is not None:
+            compilers = make_compilers(Path(config.stash[_own_folder], "compilers"), cpu)
+            os.environ["PATH"] = f"{compilers}{os.pathsep}{os.environ['PATH']}"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -51,11 +64,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(config.stash[_own_folder], ignore_errors=True)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         inside = any(folder in item.path.parents for folder in _BOTH_IRS)
         if inside and item.get_closest_marker("either_ir") is None:
             item.add_marker(pytest.mark.both_irs)
+    cpu = config.getoption("--cpu")
+    if cpu is not None and not runs_here(cpu):
+        runs = [item for item in items if item.get_closest_marker("runs_no_kernel") is None]
+        config.hook.pytest_deselected(items=runs)
+        items[:] = [item for item in items if item.get_closest_marker("runs_no_kernel")]
     ranks = {_TESTS / name: rank for rank, name in enumerate(_LONG)}
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 

@@ -24,6 +24,8 @@ from radam_codegen.tools.inspect.listing import read_assembly
 from radam_codegen.tools.inspect.traffic import floor_of
 from radam_codegen.tools.inspect.x86 import access
 
+pytestmark = pytest.mark.runs_no_kernel
+
 STRICT = ("-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 INCLUDE = ("-I", str(include_dir()))
 V3 = "-march=x86-64-v3"

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from support.commands import command_runner
 
 from radam_codegen.cli import main
 from radam_codegen.toolchain.cache import content_key, get_or_build
@@ -33,7 +34,7 @@ def add(cache: Path, key: str, **facts: Any) -> Path:
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(main, ["cache", *arguments])
+    return command_runner().invoke(main, ["cache", *arguments])
 
 
 def run_json(*arguments: str) -> Any:

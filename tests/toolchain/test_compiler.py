@@ -23,6 +23,8 @@ from radam_codegen.toolchain.cpu import (
 )
 from radam_codegen.toolchain.flags import KERNEL_FLAGS, kernel_flags
 
+pytestmark = pytest.mark.runs_no_kernel
+
 
 def script(path: Path, text: str) -> str:
     path.write_text("#!/bin/sh\n" + text)

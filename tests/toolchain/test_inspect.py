@@ -44,6 +44,8 @@ from radam_codegen.tools.inspect.run import inspect
 from radam_codegen.tools.inspect.source_map import SourceLine, map_source
 from radam_codegen.tools.inspect.terminal import show
 
+pytestmark = pytest.mark.runs_no_kernel
+
 F32, BF16 = DType.FLOAT32, DType.BFLOAT16
 PLAN = UpdatePlan(
     (

@@ -17,6 +17,8 @@ from radam_codegen.cli import main
 from radam_codegen.ir.dtypes import DType
 from radam_codegen.ir.plan import Decay, DecayKind, GroupPlan, TensorPlan, UpdatePlan
 
+pytestmark = pytest.mark.runs_no_kernel
+
 F32 = DType.FLOAT32
 GROUP = GroupPlan((TensorPlan("w", (3, 4), F32, F32, F32, decay=Decay(DecayKind.L2, 0.25)),))
 PLAN = UpdatePlan((GROUP,))
