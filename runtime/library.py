@@ -18,7 +18,7 @@ from radam_codegen.errors import (
 from radam_codegen.ir.dtypes import DType
 from radam_codegen.ir.launch import GroupNumbers, TensorNumbers
 from radam_codegen.ir.moments import Moments
-from radam_codegen.ir.plan import TensorClass
+from radam_codegen.ir.plan import DecayKind, TensorClass
 
 if TYPE_CHECKING:
     from radam_codegen.runtime.cuda_loader import LoadedCudaKernel
@@ -30,6 +30,9 @@ _MESSAGE_BYTES = 4096
 
 #: ``radam_cuda_dtype`` of the header, which counts on every device.
 _DTYPES = {DType.FLOAT64: 0, DType.FLOAT32: 1, DType.BFLOAT16: 2, DType.FLOAT16: 3}
+
+#: Decays that are added to the gradient.
+_DECAY_TERMS = (DecayKind.L2, DecayKind.L1)
 
 
 class Fingerprint(NamedTuple):
@@ -69,6 +72,7 @@ class OperatorLibrary:
         classes: Sequence[TensorClass],
         moments: Moments | None = None,
         drops_results: bool = False,
+        clips: bool = False,
     ) -> None:
         """Make a group known under a key (int64), in place of one that had the key before.
 
@@ -82,6 +86,7 @@ class OperatorLibrary:
             moments: Where a step finds the moments; None: each tensor has entries of its own.
             drops_results: Whether a step on the CPU lets go of the operator's results, which are
                 tensors of their own that nobody reads.
+            clips: Whether the kernel clips the gradients that are to be clipped.
 
         Raises:
             ArgumentError: A body number is not one of the kernel's.
@@ -105,6 +110,8 @@ class OperatorLibrary:
                     *_dtypes(classes[each.body]),
                     int(each.master),
                     int(each.decay_at_run_time),
+                    int(clips and each.need_clip),
+                    int(classes[each.body].decay in _DECAY_TERMS),
                     *place,
                 )
                 for each, place in zip(tensor_numbers, _places(moments, len(tensor_numbers)))
@@ -210,14 +217,33 @@ class OperatorLibrary:
 
         Raises:
             OperatorError: The key is unknown, or the count is not the group's.
+            UnsupportedError: As :meth:`check`.
         """
         message = self.ffi.new("char[]", _MESSAGE_BYTES)
         status = self.library.radam_operator_run(
             key, tensors, count, step, lr, int(found_inf), message, _MESSAGE_BYTES
         )
-        if status != 0:
-            text = self.ffi.string(message).decode("utf-8", "replace")
-            raise OperatorError(f"The step of group {key} was not run: {text}.")
+        self._raise(status, key, message)
+
+    def check(self, key: int, tensors: Any, count: int) -> None:
+        """Refuse tensors that a step could not be run on, as :meth:`run` does, updating nothing.
+
+        Raises:
+            OperatorError: The key is unknown, or the count is not the group's.
+            UnsupportedError: Tensors share memory in a way that no order of updates makes good. The
+                message says ``tensor`` with its number for each.
+        """
+        message = self.ffi.new("char[]", _MESSAGE_BYTES)
+        status = self.library.radam_operator_check(key, tensors, count, message, _MESSAGE_BYTES)
+        self._raise(status, key, message)
+
+    def _raise(self, status: int, key: int, message: Any) -> None:
+        if status == 0:
+            return
+        text = self.ffi.string(message).decode("utf-8", "replace")
+        if status == 5:
+            raise UnsupportedError(text)
+        raise OperatorError(f"The step of group {key} was not run: {text}.")
 
 
 def _dtypes(each: TensorClass) -> tuple[int, int, int]:

@@ -73,11 +73,11 @@ void run_step(CustomOpKernelContext *context) {
   }
 #ifdef RADAM_CODEGEN_WITH_CUDA
   if (CudaGroup *cuda = group->cuda()) {
-    run_cuda_step(*context, cuda);
+    run_cuda_step(*context, key, cuda);
     return;
   }
 #endif
-  run_cpu_step(*context, group->cpu());
+  run_cpu_step(*context, key, group->cpu());
   if (group->cpu()->drops_results()) {
     drop_results(context);
   }

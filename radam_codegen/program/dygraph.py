@@ -28,6 +28,7 @@ from radam_codegen.ir.launch import LaunchSpec
 from radam_codegen.ir.plan import TensorPlan, UpdatePlan
 from radam_codegen.program import kernels
 from radam_codegen.program.dygraph_tensors import LaunchTensors
+from radam_codegen.program.shared_memory import named
 from radam_codegen.runtime import OperatorLibrary
 
 __all__ = ["DygraphState", "DygraphStepper"]
@@ -136,7 +137,7 @@ class DygraphStepper:
         Raises:
             ArgumentTypeError: a gradient is no tensor.
             UnsupportedError: a gradient is sparse, has another shape than its parameter, or a type
-                has no kernel.
+                has no kernel; or tensors share memory in a way that no order of updates makes good.
             ProgramError: state is from before a parameter was changed.
 
         Nothing was updated when this raises.
@@ -166,6 +167,10 @@ class DygraphStepper:
                 params, grads, groups, state_of, multi_precision, found_inf is not None, fingerprint
             )
             self._prepared = [prepared, *self._prepared[: _KEPT - 1]]
+        if len(prepared.launches) > 1:
+            # What the last one would refuse is refused before the first one has run.
+            for launch in prepared.launches:
+                _check(launch)
         rounded_lr = prepared.lr_type(lr).value
         for launch in prepared.launches:
             _run(launch, rounded_lr, bool(found_inf))
@@ -366,7 +371,21 @@ def _run(launch: _Launch, lr: float, found_inf: bool) -> None:
 def _call_kernel(launch: _Launch, step: int, lr: float, found_inf: bool) -> None:
     library, tensors = kernels.operator(), launch.tensors
     counts = library.ffi.cast("int64_t *", step)
-    library.run(launch.key, tensors.pointer, len(tensors), counts, lr, found_inf)
+    try:
+        library.run(launch.key, tensors.pointer, len(tensors), counts, lr, found_inf)
+    except UnsupportedError as refusal:
+        raise _named(refusal, launch) from None
+
+
+def _check(launch: _Launch) -> None:
+    try:
+        kernels.operator().check(launch.key, launch.tensors.pointer, len(launch.tensors))
+    except UnsupportedError as refusal:
+        raise _named(refusal, launch) from None
+
+
+def _named(refusal: UnsupportedError, launch: _Launch) -> UnsupportedError:
+    return named(str(refusal), [param.name for param in launch.tensors.params])
 
 
 def _step_counts(step: Any) -> npt.NDArray[np.int64]:

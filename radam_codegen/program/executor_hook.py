@@ -10,8 +10,8 @@ One attribute of one class is replaced, once per process. What the hook does bey
 - a program of nothing but our updates runs in the calling thread
   (:mod:`~radam_codegen.program.calling_thread`);
 - a program with several learning-rate schedulers gets each of them written before the run;
-- when a run fails because our operator could not be built, or finds no state, our own error comes
-  out.
+- when a run fails because our operator could not be built, finds no state, or finds tensors that
+  share memory in a way that cannot be, our own error comes out.
 
 Every other run goes straight to Paddle with the arguments that came in.
 
@@ -43,6 +43,7 @@ from radam_codegen.program.schedulers import (
     program_schedulers,
     write_learning_rates,
 )
+from radam_codegen.program.shared_memory import refusal_of_program
 
 __all__ = ["install_executor_hook", "is_executor_hook_installed"]
 
@@ -126,6 +127,9 @@ def _hooked(wrapped: Callable[..., Any]) -> Callable[..., Any]:
                 check_operators(_inner(program))
             except OperatorError as unknown:
                 raise unknown from error
+            shared = refusal_of_program(_inner(program), error)
+            if shared is not None:
+                raise shared from error
             if _lacks_state(error):
                 # In PIR it keeps what it has made ready for this scope, which lacks the variables.
                 self._executor_cache = type(self._executor_cache)()

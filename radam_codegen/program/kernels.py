@@ -11,7 +11,7 @@ from radam_codegen.codegen import C_TARGET, CUDA_TARGET, KernelSource, render
 from radam_codegen.config import Config, current
 from radam_codegen.errors import PlanError
 from radam_codegen.ir.launch import LaunchSpec
-from radam_codegen.ir.plan import KernelStructure
+from radam_codegen.ir.plan import ClipKind, KernelStructure
 from radam_codegen.passes import lower_structure
 from radam_codegen.program.gpu import check_gpu
 from radam_codegen.program.operator import ensure_operator
@@ -94,9 +94,15 @@ def register(key: int, spec: LaunchSpec) -> None:
     if spec.target == "cuda":
         check_gpu()
     kernel = _kernel(spec.structure, spec.target)
-    classes = spec.structure.classes
     operator().register(
-        key, kernel, spec.numbers, spec.tensors, classes, spec.moments, spec.drops_results
+        key,
+        kernel,
+        spec.numbers,
+        spec.tensors,
+        spec.structure.classes,
+        spec.moments,
+        spec.drops_results,
+        spec.structure.clip is not ClipKind.NONE,
     )
 
 

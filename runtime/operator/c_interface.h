@@ -52,6 +52,43 @@ inline int32_t check_registration(const radam_numbers *numbers,
   return 0;
 }
 
+// Calls work, which returns why it refused, with the group of a key, and a workspace that holds the
+// tensors. Returns as radam_operator_run does.
+template <typename Work>
+int32_t with_workspace(int64_t key, const radam_tensor *tensors, int64_t count, char *message,
+                       int64_t message_size, const Work &work) {
+  try {
+    const std::shared_ptr<Group> group = find_group(key);
+    if (group == nullptr) {
+      write_message(message, message_size,
+                    "no group is registered under the key " + std::to_string(key));
+      return 1;
+    }
+    if (count != group->tensor_count()) {
+      write_message(message, message_size,
+                    "the group has " + std::to_string(group->tensor_count()) + " tensors, but " +
+                        std::to_string(count) + " were given");
+      return 2;
+    }
+    CpuGroup *cpu = group->cpu();
+    if (cpu == nullptr) {
+      write_message(message, message_size, "its kernel is for a GPU");
+      return 4;
+    }
+    WorkspaceLease workspace(cpu);
+    std::copy(tensors, tensors + count, workspace.get()->tensors.begin());
+    const std::string refusal = work(cpu, workspace.get());
+    if (!refusal.empty()) {
+      write_message(message, message_size, refusal);
+      return 5;
+    }
+    return 0;
+  } catch (const std::bad_alloc &) {
+    write_message(message, message_size, "out of memory");
+    return 3;
+  }
+}
+
 }  // namespace radam_codegen
 
 extern "C" {
@@ -126,34 +163,18 @@ int32_t radam_operator_set_openmp(const char *path) { return radam_codegen::use_
 
 int32_t radam_operator_run(int64_t key, const radam_tensor *tensors, int64_t count, int64_t *step,
                            double lr, int32_t found_inf, char *message, int64_t message_size) {
-  using namespace radam_codegen;
-  try {
-    const std::shared_ptr<Group> group = find_group(key);
-    if (group == nullptr) {
-      write_message(message, message_size,
-                    "no group is registered under the key " + std::to_string(key));
-      return 1;
-    }
-    if (count != group->tensor_count()) {
-      write_message(message, message_size,
-                    "the group has " + std::to_string(group->tensor_count()) + " tensors, but " +
-                        std::to_string(count) + " were given");
-      return 2;
-    }
-    CpuGroup *cpu = group->cpu();
-    if (cpu == nullptr) {
-      write_message(message, message_size, "its kernel is for a GPU");
-      return 4;
-    }
-    WorkspaceLease workspace(cpu);
-    std::copy(tensors, tensors + count, workspace.get()->tensors.begin());
-    // Whoever calls this registers the coefficient of the day, so that there is none to give.
-    cpu->run(workspace.get(), step, lr, 0.0, found_inf);
-    return 0;
-  } catch (const std::bad_alloc &) {
-    write_message(message, message_size, "out of memory");
-    return 3;
-  }
+  // Whoever calls this registers the coefficient of the day, so that there is none to give.
+  return radam_codegen::with_workspace(
+      key, tensors, count, message, message_size, [&](auto *group, auto *workspace) {
+        return group->run(workspace, step, lr, 0.0, found_inf);
+      });
+}
+
+int32_t radam_operator_check(int64_t key, const radam_tensor *tensors, int64_t count, char *message,
+                             int64_t message_size) {
+  return radam_codegen::with_workspace(
+      key, tensors, count, message, message_size,
+      [](auto *group, auto *workspace) { return group->why_not(workspace); });
 }
 
 int32_t radam_operator_set_python_module(const char *path) {

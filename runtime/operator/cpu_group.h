@@ -5,15 +5,19 @@
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
+#include <cstring>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include <radam_codegen/launcher.h>
 
+#include "free_ranges.h"
 #include "group.h"
 #include "threads.h"
+#include "update_order.h"
 
 namespace radam_codegen {
 
@@ -28,6 +32,9 @@ struct Workspace {
   std::vector<std::max_align_t> scalars;
   int32_t threads = 0;  // the setting that bounds were laid out for
   int32_t parts = 0;
+  FreeRanges ranges;
+  UpdateOrder order;  // of tensors that are not apart
+  std::vector<std::vector<char>> copies;  // of gradients, where the order wants them
 };
 
 class CpuGroup final : public Group {
@@ -78,9 +85,25 @@ class CpuGroup final : public Group {
     free_.push_back(std::move(workspace));
   }
 
-  // One step over workspace.tensors, which the caller has filled.
-  void run(Workspace *workspace, int64_t *step, double lr, double weight_decay,
-           int32_t found_inf) const {
+  // Why no step over workspace.tensors, which the caller has filled, can be run; empty where it can.
+  std::string why_not(Workspace *workspace) const {
+    if (workspace->ranges.hold_apart(workspace->tensors, inputs_)) {
+      return "";
+    }
+    workspace->order.find(workspace->tensors, inputs_);
+    return workspace->order.refusal();
+  }
+
+  // One step over workspace.tensors, which the caller has filled. Returns why there was none, or nothing.
+  std::string run(Workspace *workspace, int64_t *step, double lr, double weight_decay,
+                  int32_t found_inf) const {
+    const bool apart = workspace->ranges.hold_apart(workspace->tensors, inputs_);
+    if (!apart) {
+      workspace->order.find(workspace->tensors, inputs_);
+      if (!workspace->order.refusal().empty()) {
+        return workspace->order.refusal();
+      }
+    }
     lay_out(workspace);
     radam_group group;
     group.tensors = workspace->tensors.data();
@@ -94,10 +117,66 @@ class CpuGroup final : public Group {
     group.numbers = numbers_;
     group.lr = lr;
     group.found_inf = found_inf;
-    radam_launch(kernel_, &group, workspace->bounds.data(), workspace->parts, parallel_for);
+    if (apart) {
+      radam_launch(kernel_, &group, workspace->bounds.data(), workspace->parts, parallel_for);
+    } else {
+      run_in_order(workspace, group);
+    }
+    return "";
   }
 
  private:
+  // As radam_launch, but for the updates: a batch of tensors after the other.
+  void run_in_order(Workspace *workspace, const radam_group &group) const {
+    const UpdateOrder &order = workspace->order;
+    workspace->copies.resize(workspace->tensors.size());
+    copy_gradients(workspace, 0, group.tensor_count, UpdateOrder::Copy::kBeforeAll);
+    if (kernel_->reduce != nullptr) {
+      radam_launch_phase reduce{&group, workspace->bounds.data(), kernel_->reduce};
+      radam_launch_over_parts(&reduce, workspace->parts, parallel_for);
+    }
+    if (radam_launch_scalar(kernel_, &group) == 0) {
+      return;
+    }
+    const std::vector<radam_chunk> &chunks = workspace->chunks;
+    std::vector<int64_t> bounds;
+    int64_t first = 0;  // chunk of the batch
+    for (size_t i = 0; i + 1 < order.batches().size(); ++i) {
+      const int64_t end_tensor = order.batches()[i + 1];
+      copy_gradients(workspace, order.batches()[i], end_tensor, UpdateOrder::Copy::kBeforeItsBatch);
+      int64_t count = 0;
+      int64_t elements = 0;
+      while (first + count < group.chunk_count && chunks[first + count].tensor < end_tensor) {
+        elements += chunks[first + count].end - chunks[first + count].begin;
+        ++count;
+      }
+      const int32_t parts = count_parts(elements, count, workspace->threads);
+      bounds.resize(parts + 1);
+      radam_split_chunks(chunks.data() + first, count, elements, parts, bounds.data());
+      for (int64_t &bound : bounds) {
+        bound += first;
+      }
+      radam_launch_phase each{&group, bounds.data(), kernel_->each};
+      radam_launch_over_parts(&each, parts, parallel_for);
+      first += count;
+    }
+  }
+
+  // Has tensors [begin, end) read copies of their gradients where the order wants them made now.
+  void copy_gradients(Workspace *workspace, int64_t begin, int64_t end,
+                      UpdateOrder::Copy wanted) const {
+    for (int64_t i = begin; i < end; ++i) {
+      if (workspace->order.copy_of(i) != wanted) {
+        continue;
+      }
+      radam_tensor &tensor = workspace->tensors[i];
+      std::vector<char> &copy = workspace->copies[i];
+      copy.resize(static_cast<size_t>(tensor.numel) * width_of(inputs_[i].grad_dtype));
+      std::memcpy(copy.data(), tensor.grad, copy.size());
+      tensor.grad = copy.data();
+    }
+  }
+
   void lay_out(Workspace *workspace) const {
     const std::vector<radam_tensor> &tensors = workspace->tensors;
     const int32_t threads = g_threads.load(std::memory_order_relaxed);

@@ -4,12 +4,15 @@
 
 #include <atomic>
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #include <radam_codegen/cuda_kernel.h>
 
+#include "free_ranges.h"
 #include "group.h"
+#include "update_order.h"
 
 namespace radam_codegen {
 
@@ -58,6 +61,20 @@ class CudaGroup final : public Group {
     return "";
   }
 
+  // What of these tensors shares memory, as blocks of threads would update it in any order; empty where
+  // nothing does.
+  std::string why_not_in_any_order(const std::vector<radam_tensor> &tensors) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (ranges_.hold_apart(tensors, inputs_)) {
+      return "";
+    }
+    UpdateOrder order;
+    order.find(tensors, inputs_);
+    return order.refusal().empty() ? order.example() + "; kernels for a GPU update in no order, so " +
+                                         "give each memory of its own"
+                                   : order.refusal();
+  }
+
   // Bytes of device memory, aligned to 16 bytes, that a step needs besides the state.
   uint64_t workspace_size(const CudaStep &step) const {
     const radam_cuda_group group = group_of(step);
@@ -100,6 +117,8 @@ class CudaGroup final : public Group {
   const radam_cuda_kernel *kernel_;
   std::vector<uint8_t> decay_at_run_time_;
   mutable std::atomic<bool> found_device_{false};
+  std::mutex mutex_;
+  FreeRanges ranges_;
 };
 
 }  // namespace radam_codegen

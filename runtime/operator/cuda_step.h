@@ -74,7 +74,7 @@ inline const uint8_t *found_inf_on(const phi::Place &place, const CustomOpKernel
   return static_cast<const uint8_t *>(put_on(place, found, DataType::BOOL, keeper));
 }
 
-inline void run_cuda_step(const CustomOpKernelContext &context, CudaGroup *group) {
+inline void run_cuda_step(const CustomOpKernelContext &context, int64_t key, CudaGroup *group) {
   const phi::Place place = place_of(group, context, kStep);
   const std::string why_not = group->why_not();
   if (!why_not.empty()) {
@@ -84,6 +84,10 @@ inline void run_cuda_step(const CustomOpKernelContext &context, CudaGroup *group
   CudaStep step;
   step.tensors.resize(group->tensor_count());
   read_tensors(context, *group, place, step.tensors.data());
+  const std::string refusal = group->why_not_in_any_order(step.tensors);
+  if (!refusal.empty()) {
+    throw_shared_memory(key, refusal);
+  }
   step.step = step_counts(context, kStep, group->tensor_count(), place);
   step.lr = number_on(place, context, kLearningRate, "learning rate", &keeper);
   if (group->wants_weight_decay()) {

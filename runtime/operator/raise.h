@@ -3,6 +3,7 @@
 #ifndef RADAM_CODEGEN_OPERATOR_RAISE_H
 #define RADAM_CODEGEN_OPERATOR_RAISE_H
 
+#include <cstdint>
 #include <string>
 
 #include "paddle/common/enforce.h"
@@ -11,6 +12,11 @@ namespace radam_codegen {
 
 [[noreturn]] inline void throw_invalid_argument(const std::string &message) {
   PADDLE_THROW(common::errors::InvalidArgument("%s", message));
+}
+
+// Python puts names for the numbers of tensors, in the group of the key.
+[[noreturn]] inline void throw_shared_memory(int64_t key, const std::string &refusal) {
+  throw_invalid_argument("radam_codegen: in group " + std::to_string(key) + ", " + refusal + ".");
 }
 
 [[noreturn]] inline void throw_precondition_not_met(const std::string &message) {

@@ -34,6 +34,8 @@ typedef struct radam_operator_inputs {
     int32_t moment_dtype; /* of both moments */
     int32_t master;       /* not 0: the next entry of Master, a float32 tensor, belongs to this one */
     int32_t weight_decay; /* not 0: its decay coefficient is the value of WeightDecay */
+    int32_t clipped;      /* not 0: the group clips its gradient */
+    int32_t decay_term;   /* not 0: a multiple of its value, or of the sign, is added to its gradient */
     int32_t storage;      /* which entry of Moment1, and of Moment2, its moments are in */
     int64_t offset;       /* elements of that entry before them */
     int64_t storage_size; /* elements of that entry; -1: as many as the parameter has */
@@ -87,11 +89,18 @@ int32_t radam_operator_set_openmp(const char *path);
 int32_t radam_operator_keep_freed_memory(void);
 
 /* One step of a registered group on plain pointers, in the order of its tensor numbers. step has
- * count entries and is updated in place. Returns 0, or writes a message and returns 1 when the key
- * is unknown, 2 when the count is not the group's, 3 when memory ran out, 4 when the group's kernel is
- * for a GPU. */
+ * count entries and is updated in place. Tensors that share memory are updated one after the other.
+ * Returns 0, or writes a message and returns 1 when the key is unknown, 2 when the count is not the
+ * group's, 3 when memory ran out, 4 when the group's kernel is for a GPU, 5 when tensors share memory in
+ * such a way that no order gives what one update after the other would: nothing was updated, and the
+ * message calls each "tensor" with its number. */
 int32_t radam_operator_run(int64_t key, const radam_tensor *tensors, int64_t count, int64_t *step,
                            double lr, int32_t found_inf, char *message, int64_t message_size);
+
+/* Tells whether such a step could be run on these tensors: returns what it would return, and updates
+ * nothing. */
+int32_t radam_operator_check(int64_t key, const radam_tensor *tensors, int64_t count, char *message,
+                             int64_t message_size);
 
 /* Takes the means to read tensors of dynamic graph, and PIR programs, from Paddle's Python module at
  * the path, which must be loaded already. Returns 1 when it is not loaded, 2 when it lacks an entry
