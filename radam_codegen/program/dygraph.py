@@ -11,7 +11,7 @@ import ctypes
 import itertools
 import sys
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -28,6 +28,7 @@ from radam_codegen.ir.launch import LaunchSpec
 from radam_codegen.ir.plan import TensorPlan, UpdatePlan
 from radam_codegen.program import kernels
 from radam_codegen.program.dygraph_tensors import LaunchTensors
+from radam_codegen.program.dygraph_views import StridedParameters
 from radam_codegen.program.shared_memory import named
 from radam_codegen.runtime import OperatorLibrary
 
@@ -94,6 +95,8 @@ class _Prepared:
     launches: tuple[_Launch, ...]
     #: Rounds the learning rate, to the type that programs have it in.
     lr_type: type[ctypes.c_float] | type[ctypes.c_double]
+    #: Parameters that are stepped on copies.
+    views: StridedParameters
 
 
 class DygraphStepper:
@@ -172,8 +175,12 @@ class DygraphStepper:
             for launch in prepared.launches:
                 _check(launch)
         rounded_lr = prepared.lr_type(lr).value
+        if prepared.views:
+            _load_views(prepared, grads)
         for launch in prepared.launches:
             _run(launch, rounded_lr, bool(found_inf))
+        if not found_inf:
+            prepared.views.store()
         return prepared.plan
 
     def _find(self, fingerprint: tuple[Any, ...], grads: Sequence[Any]) -> _Prepared | None:
@@ -187,12 +194,26 @@ class DygraphStepper:
 
 def _read(prepared: _Prepared, grads: Sequence[Any]) -> bool:
     """Read the tensors of all launches; whether they still are what these were made for."""
+    if not prepared.views.fit():
+        return False
     for launch in prepared.launches:
         order = launch.order
         ordered = grads if order is None else [grads[place] for place in order]
         if not launch.tensors.read(ordered):
             return False
     return True
+
+
+def _load_views(prepared: _Prepared, grads: Sequence[Any]) -> None:
+    """Fill the copies that are stepped; refuses views that share elements with something else."""
+
+    def others(begin: int, end: int) -> Iterator[tuple[str, Any]]:
+        for launch in prepared.launches:
+            order = launch.order
+            ordered = grads if order is None else [grads[place] for place in order]
+            yield from launch.tensors.between(begin, end, ordered)
+
+    prepared.views.load(others)
 
 
 def _attributes(params: Sequence[Any]) -> tuple[Any, ...]:
@@ -257,22 +278,20 @@ def _prepare(
                 f"the gradient of parameter {param.name!r} has the shape {list(grad.shape)}, but "
                 f"the parameter has {list(param.shape)}"
             )
-        if not param.is_contiguous():
-            raise UnsupportedError(
-                f"parameter {param.name!r} is a view with strides {param.strides}, which kernels "
-                "cannot update in place; make it from contiguous()"
-            )
     plan, planned = read_plan(
         list(zip(params, grads)), groups, multi_precision=multi_precision, skip=skip
     )
     place_of = {id(param): place for place, param in enumerate(params)}
+    views = StridedParameters(params)
     launches = tuple(
-        _prepare_launch(group, [place_of[id(param)] for param in group.params], grads, state_of)
+        _prepare_launch(
+            group, [place_of[id(param)] for param in group.params], grads, state_of, views
+        )
         for group in planned
     )
     # Not NumPy's types, which warn of a rate that overflows.
     lr_type = ctypes.c_double if plan.lr_dtype is DType.FLOAT64 else ctypes.c_float
-    prepared = _Prepared(fingerprint, plan, tuple(launches), lr_type)
+    prepared = _Prepared(fingerprint, plan, launches, lr_type, views)
     keys = tuple(launch.key for launch in launches)
     weakref.finalize(prepared, _forget, kernels.operator(), keys).atexit = False
     return prepared
@@ -283,6 +302,7 @@ def _prepare_launch(
     order: Sequence[int],
     grads: Sequence[Any],
     state_of: Callable[[Any, bool], DygraphState],
+    views: StridedParameters,
 ) -> _Launch:
     states = tuple(
         state_of(param, tensor.master) for param, tensor in zip(group.params, group.plan.tensors)
@@ -295,6 +315,7 @@ def _prepare_launch(
         [state.moment1 for state in states],
         [state.moment2 for state in states],
         [state.master for state in states],
+        [views.stepped(each) for each in group.params],
     )
     tensors.adopt([grads[place] for place in order])
     key = next(_keys)

@@ -7,7 +7,7 @@ time that Python takes for a few. With a Paddle that does not let it, Python doe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ class LaunchTensors:
         moment1: their first moments.
         moment2: their second moments.
         masters: their master weights, None where there is none.
+        memory: what is stepped in the place of each parameter; None: these themselves.
 
     Attributes:
         params: the parameters.
@@ -47,11 +48,12 @@ class LaunchTensors:
         moment1: Sequence[Any],
         moment2: Sequence[Any],
         masters: Sequence[Any],
+        memory: Sequence[Any] | None = None,
     ) -> None:
         self.params = tuple(params)
         self._library = library
         # Kept, as is the address of every object in here.
-        self._rows = tuple(zip(params, moment1, moment2, masters))
+        self._rows = tuple(zip(memory or params, moment1, moment2, masters))
         self._objects = np.zeros((len(self._rows), _OBJECT_FIELDS), np.int64)
         for addresses, row in zip(self._objects, self._rows):
             addresses[:] = [0 if each is None else id(each) for each in row]
@@ -80,6 +82,15 @@ class LaunchTensors:
                 f"{name if role == 0 else f'the {_ROLES[role]} of {name}'} cannot be used: it must "
                 f"be a dense, contiguous tensor of the parameter's shape, with memory on the CPU"
             )
+
+    def between(self, begin: int, end: int, grads: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+        """Tensors that may lie between two addresses, as last read, and what each is called."""
+        addresses, numels = self._table[:, :-1], self._table[:, -1:]
+        near = (addresses < end) & (addresses + 8 * numels > begin) & (numels > 0) & (addresses > 0)
+        for row, role in np.argwhere(near):
+            tensors = (self._rows[row][0], grads[row], *self._rows[row][1:])
+            name = f"parameter {self.params[row].name!r}"
+            yield name if role == 0 else f"the {_ROLES[role]} of {name}", tensors[role]
 
     def read(self, grads: Sequence[Any]) -> bool:
         """Read the tensors; whether a kernel can take them all, and their types are as adopted."""

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import paddle
 import pytest
-from paddle.base.framework import EagerParamBase
 from paddle.nn import ClipGradByGlobalNorm, ClipGradByNorm, ClipGradByValue
 from paddle.regularizer import L1Decay
 from support.eager import Reference, parameter, set_gradients, steps_of
@@ -189,16 +188,6 @@ def test_gradients_that_are_views(kind: int) -> None:
         clipped = np.clip(grads, -0.8, 0.8)
         reference.step({"a": clipped, "b": clipped[0]}, LR)
     reference.check(a, b)
-
-
-def test_a_parameter_that_is_a_view() -> None:
-    a = parameter("a", ONES)
-    b = EagerParamBase.from_tensor(paddle.ones([2, 3]).t(), name="b")
-    b.stop_gradient = False
-    assert not b.is_contiguous()
-    opt = rc.RAdam(LR, parameters=[a, b])
-    set_gradients({a: ONES, b: np.ones((3, 2))})
-    assert_refused(opt, UnsupportedError, r"'b' is a view .*contiguous\(\)", a, b)
 
 
 @pytest.mark.parametrize("shape", [[0], [3, 0], []], ids=str)
