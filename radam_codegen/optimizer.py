@@ -29,7 +29,12 @@ from radam_codegen.frontend.arguments import (
 from radam_codegen.frontend.current_groups import CurrentGroups
 from radam_codegen.frontend.groups import GroupOptions, Groups
 from radam_codegen.frontend.other_clips import call_other_clips, has_other_clips
-from radam_codegen.frontend.selection import select_parameters
+from radam_codegen.frontend.selection import (
+    check_tensors,
+    checked_no_grad_set,
+    checked_parameters,
+    select_parameters,
+)
 from radam_codegen.ir.plan import UpdatePlan
 from radam_codegen.program import checkpoint, kernels
 from radam_codegen.program.append_update import append_update
@@ -250,12 +255,15 @@ class RAdam(paddle.optimizer.RAdam):  # type: ignore[misc]
             operators.
 
         Raises:
-            ProgramError: a name is not a parameter of the program.
+            ArgumentTypeError: ``parameters`` or ``no_grad_set`` holds something else.
+            ProgramError: a name is not one of the program, or a tensor belongs to another program.
             UnsupportedError: a gradient is sparse, or a type has no kernel; or this is called
                 inside of ``paddle.jit.to_static``.
 
         Both programs are as before when this raises.
         """
+        parameters = checked_parameters(parameters)
+        no_grad_set = checked_no_grad_set(no_grad_set)
         traced, dynamic = in_to_static_mode(), framework.in_dygraph_mode()
         if self._native is not None and (traced or dynamic):
             with self._native.explained():
@@ -266,6 +274,7 @@ class RAdam(paddle.optimizer.RAdam):  # type: ignore[misc]
         if traced:
             raise UnsupportedError(_NO_TRACING)
         if dynamic:
+            check_tensors(parameters)
             params_grads = self.backward(loss, parameters=parameters, no_grad_set=no_grad_set)
             return self.apply_gradients(params_grads), params_grads
         program = loss.block.program

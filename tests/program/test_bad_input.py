@@ -17,7 +17,7 @@ from support.static_programs import IN_PIR, FedProgram, Tensor, program_text, ra
 from support.twin import assert_follows, expected_tensor
 
 import radam_codegen as rc
-from radam_codegen.errors import ConfigError, RadamCodegenError
+from radam_codegen.errors import ConfigError, ProgramError, RadamCodegenError
 from radam_codegen.ir.plan import GroupPlan
 from radam_codegen.program import static_state
 
@@ -262,6 +262,111 @@ def test_no_grad_set_that_is_no_collection() -> None:
         lambda opt, loss: opt.minimize(loss, no_grad_set="p"),
     )
     refusal.then_works(optimizer)
+
+
+ENTRIES: list[tuple[str, Callable[[], Any], str]] = [
+    (
+        "no_grad_set",
+        lambda: {3},
+        "holds 3 of type int; it should hold tensors or names",
+    ),
+    ("no_grad_set", lambda: ["p", None], "no_grad_set holds None of type NoneType"),
+    ("no_grad_set", lambda: {"p", 2.5}, "no_grad_set holds 2.5 of type float"),
+    ("no_grad_set", lambda: [np.zeros(1000)], "no_grad_set holds .{,60} of type ndarray"),
+    ("no_grad_set", lambda: [["p"]], "no_grad_set holds .* of type list"),
+    ("no_grad_set", lambda: 3, "no_grad_set should be .*, got int"),
+    ("no_grad_set", lambda: {"p": 1}, "no_grad_set should be .*, got dict"),
+    ("no_grad_set", lambda: iter(["p"]), "no_grad_set should be .*, got list_iterator"),
+    ("parameters", lambda: [3], "parameters holds 3 of type int; it should hold tensors or names"),
+    ("parameters", lambda: ["p", None], "parameters holds None"),
+    ("parameters", lambda: iter(["p", b"q"]), "parameters holds b'q' of type bytes"),
+    ("parameters", lambda: [{"params": ["p"]}], "parameters holds .* of type dict"),
+    ("parameters", lambda: "p", "parameters should be .*, got str"),
+    ("parameters", lambda: {"params": ["p"]}, "parameters should be .*, got dict"),
+    ("parameters", lambda: 3, "parameters should be .*, got int"),
+]
+
+
+@pytest.mark.parametrize(("argument", "given", "message"), ENTRIES)
+def test_entries_that_are_no_tensors(argument: str, given: Callable[[], Any], message: str) -> None:
+    refusal = Refusal()
+    optimizer = refusal.refuses(
+        lambda params: rc.RAdam(0.05),
+        message,
+        TypeError,
+        lambda opt, loss: opt.minimize(loss, **{argument: given()}),
+    )
+    refusal.then_works(optimizer)
+
+
+@pytest.mark.parametrize("argument", ["no_grad_set", "parameters"])
+def test_a_tensor_in_the_place_of_a_collection(argument: str) -> None:
+    refusal = Refusal()
+    optimizer = refusal.refuses(
+        lambda params: rc.RAdam(0.05),
+        f"{argument} should be a .*list or tuple of tensors or names, got",
+        TypeError,
+        lambda opt, loss: opt.minimize(loss, **{argument: refusal.program.params[0]}),
+    )
+    refusal.then_works(optimizer)
+
+
+@pytest.mark.parametrize("argument", ["no_grad_set", "parameters"])
+def test_entries_in_dynamic_graph(argument: str) -> None:
+    paddle.disable_static()
+    try:
+        weight = paddle.create_parameter([3], "float32")
+        optimizer = rc.RAdam(0.05, parameters=[weight])
+        weight.sum().backward()
+        before = weight.numpy()
+        wrong = [[3], [weight, None], 3, "weight", weight]
+        if argument == "parameters":
+            wrong.append(["weight"])
+        for given in wrong:
+            with pytest.raises(TypeError, match=f"^{argument} (holds|should)") as caught:
+                optimizer.minimize(weight, **{argument: given})
+            assert isinstance(caught.value, RadamCodegenError)
+        np.testing.assert_array_equal(weight.numpy(), before)
+        optimizer.minimize(weight, **{argument: [weight]})
+        assert not np.array_equal(weight.numpy(), before)
+    finally:
+        paddle.enable_static()
+
+
+def test_a_name_of_nothing_in_no_grad_set() -> None:
+    refusal = Refusal()
+    optimizer = refusal.refuses(
+        lambda params: rc.RAdam(0.05),
+        "no_grad_set names 'missing', .* its parameters are: .*'p'",
+        ProgramError,
+        lambda opt, loss: opt.minimize(loss, no_grad_set={"p", "missing"}),
+    )
+    refusal.then_works(optimizer)
+
+
+def test_a_tensor_of_another_program_in_no_grad_set() -> None:
+    with paddle.utils.unique_name.guard():
+        other = FedProgram([Tensor("p", (9,))], lambda params: None, lambda opt, loss: None)
+    refusal = Refusal()
+    optimizer = refusal.refuses(
+        lambda params: rc.RAdam(0.05),
+        "no_grad_set holds 'p', a tensor of another program",
+        ProgramError,
+        lambda opt, loss: opt.minimize(loss, no_grad_set=other.params),
+    )
+    refusal.then_works(optimizer)
+
+
+def test_good_entries() -> None:
+    for given in ({"q"}, ["q"], ("q", "q"), frozenset({"q"}), "value", "mixed"):
+        with paddle.utils.unique_name.guard():
+            program = FedProgram(TENSORS, lambda params: None, lambda opt, loss: None)
+        with paddle.static.program_guard(program.main, program.startup):
+            optimizer = rc.RAdam(0.05)
+            if isinstance(given, str):
+                given = {program.params[1], *(["q"] if given == "mixed" else [])}
+            optimizer.minimize(program.loss, parameters=iter(["p", "q"]), no_grad_set=given)
+        assert [each.name for each in optimizer.plan.groups[0].tensors] == ["p"]
 
 
 class Gradient:
