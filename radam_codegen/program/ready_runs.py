@@ -28,11 +28,16 @@ from radam_codegen.program.calling_thread import (
     in_calling_thread,
 )
 from radam_codegen.program.program_key import KnownProgram, known_texts
+from radam_codegen.toolchain.forks import ForkSafeLock
 
 __all__ = ["ready_run"]
 
 #: As many as Paddle keeps ready.
 _CAPACITY = 8
+
+#: Held while a program is made ready, once for each that an Executor keeps: Paddle appends fetches
+#: at an insertion point that all threads of the process have in common.
+_insertion_point = ForkSafeLock()
 
 
 def ready_run(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -133,7 +138,8 @@ class _FoundRun(_KeyedRun):
 
 def _make_ready(cache: Any, run: _KeyedRun) -> tuple[Any, Any, list[Any]]:
     """What Paddle makes ready for a run: a copy of the program, its executor, and its inputs."""
-    program, executor, inputs = cache._get_pir_program_and_executor(run)
+    with _insertion_point:
+        program, executor, inputs = cache._get_pir_program_and_executor(run)
     if not run.is_known:
         return program, executor, inputs
     # The names that are fed are in the key. Paddle passes over what is persistable and not fed.
