@@ -1,8 +1,9 @@
 """Machine code as instructions: what objdump prints of a library, and what a compiler's -S prints.
 
-Both are read in AT&T syntax, the default of either. What fills the space in front of an aligned label
-is left out: a compiler only asks for the alignment, and the assembler writes the instructions, which
-objdump then shows. Whether a loop has any inside depends on the CPU that it is compiled for.
+Both are read in AT&T syntax, the default of either. What fills the space in front of an aligned
+label is left out: a compiler only asks for the alignment, and the assembler writes the
+instructions, which objdump then shows. Whether a loop has any inside depends on the CPU that it is
+compiled for.
 """
 
 from __future__ import annotations
