@@ -15,7 +15,7 @@ from paddle.base import unique_name
 
 from radam_codegen.errors import ArgumentError, CheckpointError
 from radam_codegen.program.checkpoint_keys import MASTER, MOMENTS
-from radam_codegen.program.dygraph import DygraphState
+from radam_codegen.program.dygraph_launch import DygraphState
 from radam_codegen.program.static_state import StaticStates
 
 __all__ = ["STEP", "StateMaker"]
