@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("static_mode")
 
 LR = 0.05
 STEPS = 12
-BETAS2 = (0.9, 0.95, 0.999, 0.9999)
+BETAS2 = (0.9, 0.95, 0.999, 0.9999, 0.99999, 1 - 1e-8, 1 - 1e-10)
 
 SHAPES: tuple[tuple[int, ...], ...] = (
     *((extent,) for extent in (1, 7, 8, 9, 15, 16, 17, 31, 33, 1023, 4097)),
@@ -127,6 +127,16 @@ def test_float64_to_nine_digits_after_two_hundred_steps() -> None:
     program = FedProgram(tensors, lambda params: rc.RAdam(0.01))
     gradients = random_gradients(tensors, 200, seed=2)
     assert_follows(program, [plain_group(tensors)], gradients, 0.01, rtol=0.0, atol=1e-9)
+
+
+@pytest.mark.parametrize("beta1", [0.9, 1 - 1e-9])
+@pytest.mark.parametrize("beta2", [0.99999, 1 - 1e-8, 1 - 1e-10, 1 - 2.0**-53])
+def test_float64_to_twelve_digits_with_betas_near_one(beta1: float, beta2: float) -> None:
+    tensors = tensors_of(((33,), ()), "float64")
+    program = FedProgram(tensors, lambda params: rc.RAdam(0.01, beta1, beta2))
+    group = plain_group(tensors, beta1=beta1, beta2=beta2)
+    gradients = random_gradients(tensors, STEPS, seed=3)
+    assert_follows(program, [group], gradients, 0.01, rtol=1e-12, atol=1e-12)
 
 
 def test_float64_beside_float32() -> None:

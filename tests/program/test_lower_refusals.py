@@ -185,6 +185,15 @@ def test_what_native_does_not_have(optimizer: Any, options: Any, message: str) -
     refused.program.start().run(x=X)
 
 
+def test_a_beta2_that_is_one_in_float32_is_left_to_native() -> None:
+    refused = Refused(network(lambda rate: paddle.optimizer.RAdam(rate, beta2=1 - 1e-8)))
+    before = refused.state()
+    report = refused.lower(startup_program=refused.program.startup)
+    assert sorted(each.parameter for each in report.left) == ["v", "w"]
+    assert all("its betas are 0.89" in each.reason for each in report.left)
+    assert refused.state() == before
+
+
 def test_what_is_read_at_each_step_is_not_raised() -> None:
     def build() -> None:
         x = paddle.static.data("x", [3], "float32")

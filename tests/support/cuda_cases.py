@@ -108,7 +108,13 @@ def random_group(
         )
         for index, place in enumerate(random.permutation(len(sizes)))
     )
-    return GroupPlan(tensors, clip=_CLIPS[structure.clip], skip=structure.skip)
+    return GroupPlan(
+        tensors,
+        beta1=float(random.choice((0.9, 0.0, 1 - 1e-9))),
+        beta2=float(random.choice((0.999, 0.9, 1 - 1e-8, 1 - 1e-10))),
+        clip=_CLIPS[structure.clip],
+        skip=structure.skip,
+    )
 
 
 def offsets_of_their_own(group: GroupPlan, random: np.random.Generator) -> list[list[int]]:

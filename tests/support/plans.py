@@ -201,10 +201,16 @@ def _group_arrays(
             with np.errstate(over="ignore"):
                 columns[slot].append(encode(np.asarray(values), dtype) if kept else None)
     count = len(group.tensors)
-    steps = random.integers(0, 30, count) if step is None else np.full(count, step)
+    steps = np.full(count, step) if step is not None else _random_steps(count, random)
     return GroupArrays(
         **{slot.value: column for slot, column in columns.items()}, step=steps.astype(np.int64)
     )
+
+
+def _random_steps(count: int, random: np.random.Generator) -> Array:
+    """Small step counts, and some of all magnitudes."""
+    large = np.exp2(random.uniform(5, 52, count)).astype(np.int64)
+    return np.where(random.random(count) < 0.2, large, random.integers(0, 30, count))
 
 
 def _sprinkle(values: Array, random: np.random.Generator) -> None:
