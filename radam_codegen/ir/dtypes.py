@@ -63,7 +63,7 @@ class Rate(IntEnum):
 
     #: Once per group: learning rate, betas, the global norm.
     GROUP = 0
-    #: Once per distinct step count: powers of the betas, ``rho_t``, the rectification.
+    #: Once per distinct step count: bias corrections, ``rho_t``, the rectification.
     STEP = 1
     #: Once per tensor: its own learning rate, decay coefficient, norm.
     TENSOR = 2
