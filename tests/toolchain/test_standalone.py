@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-import re
 import shutil
 import struct
 import subprocess
@@ -36,7 +34,6 @@ from radam_codegen.ir.structure_name import structure_from_name, tensor_classes
 from radam_codegen.passes import lower_structure
 from radam_codegen.runtime import load_kernel
 from radam_codegen.toolchain import build_kernel
-from radam_codegen.toolchain.cpu import cpu_features
 
 #: Every class of tensors in one kernel: its name is longer than that of any file may be.
 MANY = KernelStructure(ClipKind.NONE, False, tensor_classes()).name
@@ -64,9 +61,7 @@ def program(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     build = tmp_path_factory.mktemp("build")
     cmake = shutil.which("cmake") or str(Path(sys.executable).with_name("cmake"))
     flags = "-Wall -Wextra -Wconversion -Werror"
-    # As every CPU can run it; below is a test that newer ones get something better.
-    options = (f"-DCMAKE_C_FLAGS={flags}", "-DRADAM_CODEGEN_FMA=OFF")
-    run(cmake, "-S", str(tree), "-B", str(build), *options)
+    run(cmake, "-S", str(tree), "-B", str(build), f"-DCMAKE_C_FLAGS={flags}")
     run(cmake, "--build", str(build))
     assert run(str(build / "radam_example"), "10").startswith("radam_")
     source = Path(__file__).resolve().parents[1] / "support" / "standalone_step.c"
@@ -168,41 +163,3 @@ def test_a_tree_is_replaced_as_a_whole_and_nothing_else_is(tree: Path, tmp_path:
         rc.aot(folder, kernels=NAMES, standalone=True, cpus=["native"])
     with pytest.raises(ArtifactError, match="cannot be written"):
         rc.aot(folder / "README.md", kernels=NAMES, standalone=True)
-
-
-_WHICH = """
-#include <stdio.h>
-#include <radam_codegen/registry.h>
-const radam_kernel *radam_codegen_kernel_{name}(void);
-const radam_kernel *radam_codegen_kernel_{name}_fma(void);
-int main(void)
-{{
-    const radam_kernel *found = radam_find_kernel("{name}");
-    puts(found == radam_codegen_kernel_{name}_fma() ? "fma" : "any");
-    return radam_kernel_at(-1) != NULL || radam_kernel_at(1) != NULL;
-}}
-"""
-
-
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="levels are of x86-64")
-def test_a_cpu_with_fma_gets_code_that_uses_it(tmp_path: Path) -> None:
-    name = NAMES[1]
-    rc.aot(tmp_path / "tree", kernels=[name], standalone=True)
-    cmake = shutil.which("cmake") or str(Path(sys.executable).with_name("cmake"))
-    said, fused = {}, {}
-    warn = "-DCMAKE_C_FLAGS=-Wall -Wextra -Wconversion -Werror"
-    for build, options in (("new", ()), ("old", ("-DRADAM_CODEGEN_FMA=OFF",))):
-        folder = tmp_path / build
-        run(cmake, "-S", str(tmp_path / "tree"), "-B", str(folder), warn, *options)
-        run(cmake, "--build", str(folder))
-        said[build] = run(str(folder / "radam_example"), "10")
-        code = run("objdump", "-d", "--no-show-raw-insn", str(folder / "libradam_kernels.a"))
-        fused[build] = len(re.findall(r"\tvfn?m(?:add|sub)\d+ps\b.*%ymm", code))
-    assert said["new"] == said["old"]
-    assert fused["new"] >= 4 > fused["old"] == 0
-    (tmp_path / "which.c").write_text(_WHICH.format(name=name), encoding="utf-8")
-    linked = ["-I", str(tmp_path / "tree" / "include"), str(tmp_path / "which.c")]
-    library = str(tmp_path / "new" / "libradam_kernels.a")
-    run("cc", "-std=c11", *linked, library, "-lm", "-o", str(tmp_path / "which"))
-    has_fma = {"avx2", "fma"} <= cpu_features()
-    assert run(str(tmp_path / "which")) == ("fma\n" if has_fma else "any\n")
