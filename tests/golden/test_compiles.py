@@ -94,10 +94,10 @@ def test_the_header_names_the_flags_that_are_used() -> None:
 # ---- Assembly -----------------------------------------------------------------------------------
 
 
-def assembly(structure: KernelStructure, folder: Path, level: str = V3) -> str:
+def assembly(structure: KernelStructure, folder: Path, *more: str) -> str:
     (path,) = written(folder, [structure])
-    flags = compile_only(KERNEL_FLAGS)
-    command = ["gcc", *flags, level, *INCLUDE, "-S", "-o", "-", str(path)]
+    flags = (*compile_only(KERNEL_FLAGS), *(more or (V3,)))
+    command = ["gcc", *flags, *INCLUDE, "-S", "-o", "-", str(path)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
@@ -178,7 +178,7 @@ def without_fma(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     """Every type and decay of tensors that are computed in float32, for a CPU without fma."""
     folder = tmp_path_factory.mktemp("old")
     structure = KernelStructure(ClipKind.GLOBAL_NORM, False, OLD_CLASSES)
-    return assembly(structure, folder, f"-march={request.param}")
+    return assembly(structure, folder, f"-march={request.param}", "-DRADAM_CODEGEN_NO_FMA")
 
 
 #: A third of the classes, with every pair of types and every decay among them.
@@ -214,6 +214,21 @@ def test_old_cpus_have_vectors_for_every_body(without_fma: str) -> None:
         assert said.count("mulpd") >= 2 * 4, said
         assert said.count("addpd") >= 2 * 4, said
         assert not re.search(r"^(mul|add|sub|div|sqrt|cvt\w+2)(ss|sd)\b", said, re.M), said
+
+
+@reads_assembly
+@pytest.mark.parametrize("level", ["-march=x86-64", "-march=x86-64-v2"])
+def test_code_for_any_cpu_has_the_instruction_beside_it(level: str, tmp_path: Path) -> None:
+    structure = KernelStructure(ClipKind.GLOBAL_NORM, False, OLD_CLASSES)
+    text = assembly(structure, tmp_path, level)
+    assert not re.search(r"\b(call|jmp)q?\s+\*?(fmaf?|sqrtf?)\b", text), "a call into libm"
+    found = [loop for loop in loops_of(text, *OLD_CLASSES) if loop.phase == "each"]
+    wide = [loop for loop in found if loop.counts.vector_bits == 256]
+    assert len(wide) >= len(OLD_CLASSES)
+    assert len(found) >= 2 * len(OLD_CLASSES)
+    for loop in wide:
+        said = "\n".join(map(str, loop.instructions))
+        assert len(re.findall(r"\bvfn?m(?:add|sub)\d+ps\b", said)) >= 4
 
 
 @reads_assembly

@@ -41,7 +41,7 @@ from radam_codegen.ir.plan import (
 from radam_codegen.passes import lower_structure
 from radam_codegen.runtime import load_kernel
 from radam_codegen.toolchain import find_c_compiler
-from radam_codegen.toolchain.flags import KERNEL_FLAGS
+from radam_codegen.toolchain.flags import KERNEL_FLAGS, kernel_flags
 from radam_codegen.toolchain.kernel import kernel_recipe
 from radam_codegen.toolchain.recipe import obtain
 
@@ -254,13 +254,29 @@ def _compiled(structure: KernelStructure, cpu: str) -> Path:
     return obtain(recipe, current()).library
 
 
+def _without(structure: KernelStructure, cpu: str, folder: Path) -> Path:
+    """A kernel that does not ask whether the CPU has the instruction."""
+    source, library = folder / "kernel.c", folder / "kernel.so"
+    source.write_text(render(lower_structure(structure)).text, encoding="utf-8")
+    compiler = find_c_compiler()
+    flags = (*kernel_flags(compiler, cpu), "-DRADAM_CODEGEN_NO_FMA", "-I", str(include_dir()))
+    command = [*compiler.command, *flags, str(source), "-o", str(library), "-lm"]
+    subprocess.run(command, check=True)
+    return library
+
+
+@pytest.mark.parametrize("asks", [True, False], ids=["asks", "without"])
 @pytest.mark.parametrize(
     ("structure", "cpu"),
     [*((each, "x86-64-v1") for each in SAMPLE), (SAMPLE[0], "x86-64-v2"), (SAMPLE[1], "x86-64-v2")],
     ids=lambda each: each if isinstance(each, str) else f"{each.clip}-{len(each.classes)}",
 )
-def test_kernels_agree_with_the_interpreter(structure: KernelStructure, cpu: str) -> None:
-    kernel = load_kernel(_compiled(structure, cpu))
+def test_kernels_agree_with_the_interpreter(
+    structure: KernelStructure, cpu: str, asks: bool, tmp_path: Path
+) -> None:
+    """Also where the instruction is used after all, as the CPU at hand has it."""
+    library = _compiled(structure, cpu) if asks else _without(structure, cpu, tmp_path)
+    kernel = load_kernel(library)
     for seed, (group, lr) in enumerate(_groups(structure)):
         plan = UpdatePlan((group,))
         module = Module(plan, (lower_structure(structure),), (0,))

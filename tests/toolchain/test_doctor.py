@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from radam_codegen.config import SETTINGS
+from radam_codegen.toolchain.cpu import cpu_features
 from radam_codegen.toolchain.manifest import read_manifest, write_manifest
 
 #: Of what a run prints, the part for machines.
@@ -185,6 +186,31 @@ def test_a_compiler_that_answers_and_compiles_oddly(
     assert finding.status == "failure"
     assert said in finding.cause
     assert finding.fixes[1].command == "export CC=/path/to/gcc"
+
+
+@pytest.mark.skipif("fma" not in cpu_features(), reason="the CPU has no fma")
+@pytest.mark.parametrize(
+    ("unknown", "status", "said"),
+    [
+        (
+            "*-march=native*",
+            "ok",
+            "does not know -march=native; kernels are compiled with -march=x",
+        ),
+        ("*-march=*|*-mavx2*", "warning", "may be many times slower than they need be"),
+    ],
+)
+def test_a_compiler_that_does_not_know_this_cpu(
+    unknown: str, status: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from radam_codegen.config import current
+    from radam_codegen.tools.doctor.compilers import check_c_compiler
+
+    refuses = f'case " $* " in {unknown}) echo "bad value" >&2; exit 1;; esac; exec gcc "$@"\n'
+    monkeypatch.setenv("CC", script(tmp_path / "old", refuses))
+    (finding,) = check_c_compiler(current())
+    assert finding.status == status
+    assert said in finding.found + finding.cause
 
 
 def test_a_compiler_that_makes_wrong_code(cache: Path) -> None:

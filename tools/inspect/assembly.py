@@ -237,7 +237,11 @@ def _place(
         return max(sorted(set(lines)), key=lines.count)
     if places and any(each.line is not None for each in loop):
         return None
-    name = routine.partition(".")[0]  # what a compiler made of a function, such as each.part.0
+    # What a compiler made of a function, such as each.part.0; and the same code with an instruction
+    # that not every CPU has.
+    name = routine.partition(".")[0].removesuffix("_with_fma")
+    if name == "update_chunks":
+        name = "each"
     for phase in ("each", "reduce"):
         for body in bodies:
             if name == f"{body}_{phase}":

@@ -186,7 +186,12 @@ static always_inline double choose_f64(bool condition, double a, double b)
 
 #if defined(__FMA__) || defined(FP_FAST_FMA)
 #define fma_f64 fma
-#else /* no instruction for it */
+#else /* no instruction for it, or perhaps none */
+#if defined(__GNUC__) && defined(__x86_64__) && !defined(RADAM_CODEGEN_NO_FMA)
+/* Code for CPUs that have it stands beside the other, and the CPU is asked when the kernel runs. */
+#define ASKS_FOR_FMA
+#define USES_FMA __attribute__((target("avx2,fma")))
+#endif
 /* A sum rounded to odd in place of nearest, given the error of the latter. What is rounded once more
  * then must not lie in the middle of two numbers, unless the exact sum does. */
 static always_inline double odd_of(double sum, double error)
@@ -451,9 +456,10 @@ static int32_t scalar(const radam_group *group)
     return 1;
 }
 
-/* Update of the elements [begin, end) of a tensor of class f64_l2. What is stored is stored last:
- * a load waits for every store before it that ends in the same 12 bits of its address, as those of
- * arrays do that begin on pages. */
+
+/* Below are the updates of the elements [begin, end) of a tensor, one per class of tensors. What is stored
+ * is stored last: a load waits for every store before it that ends in the same 12 bits of its address, as
+ * those of arrays do that begin on pages. */
 static void f64_l2_each(const radam_tensor *tensor, const f64_l2_scalars *scalars,
     int64_t begin, int64_t end)
 {
@@ -491,7 +497,7 @@ static void f64_l2_each(const radam_tensor *tensor, const f64_l2_scalars *scalar
     }
 }
 
-static void each(const radam_group *group, int64_t chunk_begin, int64_t chunk_end)
+static void update_chunks(const radam_group *group, int64_t chunk_begin, int64_t chunk_end)
 {
     const tensor_scalars *records = group->scalars;
     for (int64_t index = chunk_begin; index < chunk_end; ++index) {
@@ -505,6 +511,74 @@ static void each(const radam_group *group, int64_t chunk_begin, int64_t chunk_en
             break;
         }
     }
+}
+
+#ifdef ASKS_FOR_FMA
+/* The same with the instruction. */
+USES_FMA static void f64_l2_each_with_fma(const radam_tensor *tensor, const f64_l2_scalars *scalars,
+    int64_t begin, int64_t end)
+{
+    const double *restrict grad_at = tensor->grad;
+    double *restrict param_at = tensor->param;
+    double *restrict moment1_at = tensor->moment1;
+    double *restrict moment2_at = tensor->moment2;
+    const double clip_scale = scalars->clip_scale;
+    const double decay = scalars->decay;
+    const double one_minus_beta1 = scalars->one_minus_beta1;
+    const double one_minus_beta2 = scalars->one_minus_beta2;
+    const double epsilon = scalars->epsilon;
+    const bool rectified = scalars->rectified;
+    const double minus_update_scale = scalars->minus_update_scale;
+    for (int64_t i = begin; i < end; ++i) {
+        const double grad = grad_at[i]; /* load */
+        const double clipped_grad = clip_scale * grad; /* mul: g * clip_scale */
+        const double param = param_at[i]; /* load */
+        const double decayed_grad = fma(decay, param, clipped_grad); /* fma: g + decay term */
+        const double moment1 = moment1_at[i]; /* load */
+        const double moment1_change = decayed_grad - moment1; /* sub: from the old average to the new value */
+        const double moment1_out = fma(one_minus_beta1, moment1_change, moment1); /* fma: m_t = beta1 * m + (1 - beta1) * g */
+        const double moment2 = moment2_at[i]; /* load */
+        const double minus_moment2 = -moment2; /* neg */
+        const double moment2_change = fma(decayed_grad, decayed_grad, minus_moment2); /* fma: from the old average to the new value */
+        const double moment2_out = fma(one_minus_beta2, moment2_change, moment2); /* fma: v_t = beta2 * v + (1 - beta2) * g^2 */
+        const double sqrt_moment2 = sqrt(moment2_out); /* sqrt: sqrt(v_t) */
+        const double adaptive_denominator = sqrt_moment2 + epsilon; /* add: sqrt(v_t) + epsilon */
+        const double update_divisor = choose_f64(rectified, adaptive_denominator, 1.0); /* select: gathered choice by rectified */
+        const double update_direction = moment1_out / update_divisor; /* div: moment1_out over update_divisor */
+        const double param_out = fma(minus_update_scale, update_direction, param); /* fma: theta_t = theta - update */
+        moment1_at[i] = moment1_out; /* store moment1: m_t */
+        moment2_at[i] = moment2_out; /* store moment2: v_t */
+        param_at[i] = param_out; /* store param: theta_t */
+    }
+}
+
+USES_FMA static void update_chunks_with_fma(const radam_group *group, int64_t chunk_begin, int64_t chunk_end)
+{
+    const tensor_scalars *records = group->scalars;
+    for (int64_t index = chunk_begin; index < chunk_end; ++index) {
+        const radam_chunk *chunk = &group->chunks[index];
+        const radam_tensor *tensor = &group->tensors[chunk->tensor];
+        switch (group->tensor_numbers[chunk->tensor].body) {
+        case 0:
+            f64_l2_each_with_fma(tensor, &records[chunk->tensor].f64_l2, chunk->begin, chunk->end);
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+#endif
+
+static void each(const radam_group *group, int64_t chunk_begin, int64_t chunk_end)
+{
+#ifdef ASKS_FOR_FMA
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        update_chunks_with_fma(group, chunk_begin, chunk_end);
+        return;
+    }
+#endif
+    update_chunks(group, chunk_begin, chunk_end);
 }
 
 const radam_kernel *radam_codegen_kernel(void)

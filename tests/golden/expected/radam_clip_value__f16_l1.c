@@ -200,7 +200,12 @@ static always_inline float choose_f32(bool condition, float a, float b)
 
 #if defined(__FMA__) || defined(FP_FAST_FMA)
 #define fma_f32 fmaf
-#else /* no instruction for it */
+#else /* no instruction for it, or perhaps none */
+#if defined(__GNUC__) && defined(__x86_64__) && !defined(RADAM_CODEGEN_NO_FMA)
+/* Code for CPUs that have it stands beside the other, and the CPU is asked when the kernel runs. */
+#define ASKS_FOR_FMA
+#define USES_FMA __attribute__((target("avx2,fma")))
+#endif
 /* A sum rounded to odd in place of nearest, given the error of the latter. What is rounded once more
  * then must not lie in the middle of two numbers, unless the exact sum does. */
 static always_inline double odd_of(double sum, double error)
@@ -429,9 +434,10 @@ static int32_t scalar(const radam_group *group)
     return 1;
 }
 
-/* Update of the elements [begin, end) of a tensor of class f16_l1. What is stored is stored last:
- * a load waits for every store before it that ends in the same 12 bits of its address, as those of
- * arrays do that begin on pages. */
+
+/* Below are the updates of the elements [begin, end) of a tensor, one per class of tensors. What is stored
+ * is stored last: a load waits for every store before it that ends in the same 12 bits of its address, as
+ * those of arrays do that begin on pages. */
 static void f16_l1_each(const radam_tensor *tensor, const f16_l1_scalars *scalars,
     int64_t begin, int64_t end)
 {
@@ -476,7 +482,7 @@ static void f16_l1_each(const radam_tensor *tensor, const f16_l1_scalars *scalar
     }
 }
 
-static void each(const radam_group *group, int64_t chunk_begin, int64_t chunk_end)
+static void update_chunks(const radam_group *group, int64_t chunk_begin, int64_t chunk_end)
 {
     const tensor_scalars *records = group->scalars;
     for (int64_t index = chunk_begin; index < chunk_end; ++index) {
@@ -490,6 +496,81 @@ static void each(const radam_group *group, int64_t chunk_begin, int64_t chunk_en
             break;
         }
     }
+}
+
+#ifdef ASKS_FOR_FMA
+/* The same with the instruction. */
+USES_FMA static void f16_l1_each_with_fma(const radam_tensor *tensor, const f16_l1_scalars *scalars,
+    int64_t begin, int64_t end)
+{
+    const uint16_t *restrict grad_at = tensor->grad;
+    uint16_t *restrict param_at = tensor->param;
+    float *restrict moment1_at = tensor->moment1;
+    float *restrict moment2_at = tensor->moment2;
+    const float upper_f32 = scalars->upper_f32;
+    const float lower_f32 = scalars->lower_f32;
+    const float decay_f32 = scalars->decay_f32;
+    const float one_minus_beta1_f32 = scalars->one_minus_beta1_f32;
+    const float one_minus_beta2_f32 = scalars->one_minus_beta2_f32;
+    const float epsilon_f32 = scalars->epsilon_f32;
+    const bool rectified = scalars->rectified;
+    const float minus_update_scale_f32 = scalars->minus_update_scale_f32;
+    for (int64_t i = begin; i < end; ++i) {
+        const uint16_t grad_stored = grad_at[i]; /* load */
+        const float grad = f32_of_f16(grad_stored); /* cast */
+        const float grad_below_upper = grad > upper_f32 ? upper_f32 : grad; /* min: min(g, upper) */
+        const float clipped_grad = grad_below_upper < lower_f32 ? lower_f32 : grad_below_upper; /* max: max(min(g, upper), lower) */
+        const uint16_t param_stored = param_at[i]; /* load */
+        const float param = f32_of_f16(param_stored); /* cast */
+        const float param_sign = (param > 0.0f ? 1.0f : (param < 0.0f ? -1.0f : 0.0f)); /* sign: sign(theta) */
+        const float decayed_grad = fmaf(decay_f32, param_sign, clipped_grad); /* fma: g + decay term */
+        const float moment1 = moment1_at[i]; /* load */
+        const float moment1_change = decayed_grad - moment1; /* sub: from the old average to the new value */
+        const float moment1_out = fmaf(one_minus_beta1_f32, moment1_change, moment1); /* fma: m_t = beta1 * m + (1 - beta1) * g */
+        const float moment2 = moment2_at[i]; /* load */
+        const float minus_moment2 = -moment2; /* neg */
+        const float moment2_change = fmaf(decayed_grad, decayed_grad, minus_moment2); /* fma: from the old average to the new value */
+        const float moment2_out = fmaf(one_minus_beta2_f32, moment2_change, moment2); /* fma: v_t = beta2 * v + (1 - beta2) * g^2 */
+        const float sqrt_moment2 = sqrtf(moment2_out); /* sqrt: sqrt(v_t) */
+        const float adaptive_denominator = sqrt_moment2 + epsilon_f32; /* add: sqrt(v_t) + epsilon */
+        const float update_divisor = choose_f32(rectified, adaptive_denominator, 1.0f); /* select: gathered choice by rectified */
+        const float update_direction = moment1_out / update_divisor; /* div: moment1_out over update_divisor */
+        const float param_again = f32_of_f16(param_stored); /* cast */
+        const float param_out = fmaf(minus_update_scale_f32, update_direction, param_again); /* fma: theta_t = theta - update */
+        const uint16_t param_out_rounded = f16_of_f32(param_out); /* cast */
+        moment1_at[i] = moment1_out; /* store moment1: m_t */
+        moment2_at[i] = moment2_out; /* store moment2: v_t */
+        param_at[i] = param_out_rounded; /* store param: theta_t */
+    }
+}
+
+USES_FMA static void update_chunks_with_fma(const radam_group *group, int64_t chunk_begin, int64_t chunk_end)
+{
+    const tensor_scalars *records = group->scalars;
+    for (int64_t index = chunk_begin; index < chunk_end; ++index) {
+        const radam_chunk *chunk = &group->chunks[index];
+        const radam_tensor *tensor = &group->tensors[chunk->tensor];
+        switch (group->tensor_numbers[chunk->tensor].body) {
+        case 0:
+            f16_l1_each_with_fma(tensor, &records[chunk->tensor].f16_l1, chunk->begin, chunk->end);
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+#endif
+
+static void each(const radam_group *group, int64_t chunk_begin, int64_t chunk_end)
+{
+#ifdef ASKS_FOR_FMA
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        update_chunks_with_fma(group, chunk_begin, chunk_end);
+        return;
+    }
+#endif
+    update_chunks(group, chunk_begin, chunk_end);
 }
 
 const radam_kernel *radam_codegen_kernel(void)

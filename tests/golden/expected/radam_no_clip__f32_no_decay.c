@@ -200,7 +200,12 @@ static always_inline float choose_f32(bool condition, float a, float b)
 
 #if defined(__FMA__) || defined(FP_FAST_FMA)
 #define fma_f32 fmaf
-#else /* no instruction for it */
+#else /* no instruction for it, or perhaps none */
+#if defined(__GNUC__) && defined(__x86_64__) && !defined(RADAM_CODEGEN_NO_FMA)
+/* Code for CPUs that have it stands beside the other, and the CPU is asked when the kernel runs. */
+#define ASKS_FOR_FMA
+#define USES_FMA __attribute__((target("avx2,fma")))
+#endif
 /* A sum rounded to odd in place of nearest, given the error of the latter. What is rounded once more
  * then must not lie in the middle of two numbers, unless the exact sum does. */
 static always_inline double odd_of(double sum, double error)
@@ -381,9 +386,10 @@ static int32_t scalar(const radam_group *group)
     return 1;
 }
 
-/* Update of the elements [begin, end) of a tensor of class f32_no_decay. What is stored is stored last:
- * a load waits for every store before it that ends in the same 12 bits of its address, as those of
- * arrays do that begin on pages. */
+
+/* Below are the updates of the elements [begin, end) of a tensor, one per class of tensors. What is stored
+ * is stored last: a load waits for every store before it that ends in the same 12 bits of its address, as
+ * those of arrays do that begin on pages. */
 static void f32_no_decay_each(const radam_tensor *tensor, const f32_no_decay_scalars *scalars,
     int64_t begin, int64_t end)
 {
@@ -417,7 +423,7 @@ static void f32_no_decay_each(const radam_tensor *tensor, const f32_no_decay_sca
     }
 }
 
-static void each(const radam_group *group, int64_t chunk_begin, int64_t chunk_end)
+static void update_chunks(const radam_group *group, int64_t chunk_begin, int64_t chunk_end)
 {
     const tensor_scalars *records = group->scalars;
     for (int64_t index = chunk_begin; index < chunk_end; ++index) {
@@ -431,6 +437,70 @@ static void each(const radam_group *group, int64_t chunk_begin, int64_t chunk_en
             break;
         }
     }
+}
+
+#ifdef ASKS_FOR_FMA
+/* The same with the instruction. */
+USES_FMA static void f32_no_decay_each_with_fma(const radam_tensor *tensor, const f32_no_decay_scalars *scalars,
+    int64_t begin, int64_t end)
+{
+    const float *restrict grad_at = tensor->grad;
+    float *restrict moment1_at = tensor->moment1;
+    float *restrict moment2_at = tensor->moment2;
+    float *restrict param_at = tensor->param;
+    const float one_minus_beta1_f32 = scalars->one_minus_beta1_f32;
+    const float one_minus_beta2_f32 = scalars->one_minus_beta2_f32;
+    const float epsilon_f32 = scalars->epsilon_f32;
+    const bool rectified = scalars->rectified;
+    const float minus_update_scale_f32 = scalars->minus_update_scale_f32;
+    for (int64_t i = begin; i < end; ++i) {
+        const float grad = grad_at[i]; /* load */
+        const float moment1 = moment1_at[i]; /* load */
+        const float moment1_change = grad - moment1; /* sub: from the old average to the new value */
+        const float moment1_out = fmaf(one_minus_beta1_f32, moment1_change, moment1); /* fma: m_t = beta1 * m + (1 - beta1) * g */
+        const float moment2 = moment2_at[i]; /* load */
+        const float minus_moment2 = -moment2; /* neg */
+        const float moment2_change = fmaf(grad, grad, minus_moment2); /* fma: from the old average to the new value */
+        const float moment2_out = fmaf(one_minus_beta2_f32, moment2_change, moment2); /* fma: v_t = beta2 * v + (1 - beta2) * g^2 */
+        const float sqrt_moment2 = sqrtf(moment2_out); /* sqrt: sqrt(v_t) */
+        const float adaptive_denominator = sqrt_moment2 + epsilon_f32; /* add: sqrt(v_t) + epsilon */
+        const float update_divisor = choose_f32(rectified, adaptive_denominator, 1.0f); /* select: gathered choice by rectified */
+        const float update_direction = moment1_out / update_divisor; /* div: moment1_out over update_divisor */
+        const float param = param_at[i]; /* load */
+        const float param_out = fmaf(minus_update_scale_f32, update_direction, param); /* fma: theta_t = theta - update */
+        moment1_at[i] = moment1_out; /* store moment1: m_t */
+        moment2_at[i] = moment2_out; /* store moment2: v_t */
+        param_at[i] = param_out; /* store param: theta_t */
+    }
+}
+
+USES_FMA static void update_chunks_with_fma(const radam_group *group, int64_t chunk_begin, int64_t chunk_end)
+{
+    const tensor_scalars *records = group->scalars;
+    for (int64_t index = chunk_begin; index < chunk_end; ++index) {
+        const radam_chunk *chunk = &group->chunks[index];
+        const radam_tensor *tensor = &group->tensors[chunk->tensor];
+        switch (group->tensor_numbers[chunk->tensor].body) {
+        case 0:
+            f32_no_decay_each_with_fma(tensor, &records[chunk->tensor].f32_no_decay, chunk->begin, chunk->end);
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+#endif
+
+static void each(const radam_group *group, int64_t chunk_begin, int64_t chunk_end)
+{
+#ifdef ASKS_FOR_FMA
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        update_chunks_with_fma(group, chunk_begin, chunk_end);
+        return;
+    }
+#endif
+    update_chunks(group, chunk_begin, chunk_end);
 }
 
 const radam_kernel *radam_codegen_kernel(void)
