@@ -21,7 +21,13 @@ from paddle.static import CompiledProgram, Executor
 
 from radam_codegen.errors import ArgumentTypeError, ProgramError
 
-__all__ = ["LegacyPruned", "prune_legacy_program", "underlying_program"]
+__all__ = ["PRUNED", "LegacyPruned", "prune_legacy_program", "underlying_program"]
+
+#: Attribute of programs that were pruned here.
+PRUNED = "_radam_codegen_pruned"
+
+#: Takes what is fed, in processes whose Executor translates programs to PIR.
+_INPUT_OP = "data"
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ def prune_legacy_program(
     pruned = prune_program(subject, dict.fromkeys(feed_names), list(names), targets)
     if not isinstance(program, CompiledProgram):  # whose graph is made already
         _renumber_forward_blocks(original, pruned)
+    setattr(underlying_program(pruned), PRUNED, True)
     block = underlying_program(pruned).global_block()
     for name in names:
         # Gone with the ops around it; it may still be fed, or be state of what was dropped.
@@ -186,7 +193,7 @@ def _required_feeds(block: Any) -> list[str]:
         name
         for op in block.ops
         for name in op.output_arg_names
-        if op.type != "feed" and name not in op.input_arg_names
+        if op.type not in ("feed", _INPUT_OP) and name not in op.input_arg_names
     }
     return [
         name

@@ -27,7 +27,7 @@ from radam_codegen.program.schedulers import (
     program_schedulers,
 )
 
-__all__ = ["PruneCache", "PrunedProgram", "feed_names_of", "prune", "prune_cache"]
+__all__ = ["PruneCache", "PrunedProgram", "feed_names_of", "prune", "prune_cache", "version_of"]
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class PruneCache:
         """
         feeds = frozenset(feed_names)
         with self._lock:
-            version = _version(program)
+            version = version_of(program)
             entry = self._held.get(program)
             if entry is None or entry.version != version:
                 entry = self._held[program] = _PerProgram(version)
@@ -265,7 +265,7 @@ def _identities(program: Any, ops: Sequence[Any]) -> tuple[object, ...]:
     return tuple(id(op) for op in ops)
 
 
-def _version(program: Any) -> object:
+def version_of(program: Any) -> object:
     """Return something that changes when the program, or who sets its learning rate, does."""
     if isinstance(program, paddle.pir.Program):
         schedulers = program_schedulers(program) or getattr(program, "lr_scheduler", None)

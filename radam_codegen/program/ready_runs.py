@@ -28,6 +28,7 @@ from radam_codegen.program.calling_thread import (
     in_calling_thread,
 )
 from radam_codegen.program.program_key import KnownProgram, known_texts
+from radam_codegen.program.untranslated import run_untranslated
 from radam_codegen.toolchain.forks import ForkSafeLock
 
 __all__ = ["ready_run"]
@@ -50,15 +51,19 @@ def ready_run(original: Callable[..., Any]) -> Callable[..., Any]:
     code = getattr(original, "__code__", None)
     is_paddles = code is not None and code.co_filename == paddles.__file__
 
+    def legacy_run(executor: Any, args: Any, kwargs: Any, program: Any) -> Any:
+        args, kwargs = (program, *args[1:]), {k: v for k, v in kwargs.items() if k != "program"}
+        if _runs_here(executor, program):
+            with in_calling_thread(LEGACY_RUN):
+                return original(executor, *args, **kwargs)
+        return original(executor, *args, **kwargs)
+
     def run(executor: Any, *args: Any, **kwargs: Any) -> Any:
         program = args[0] if args else kwargs.get("program")
         if program is None:
             program = paddle.static.default_main_program()
         if not in_pir_mode():
-            if _runs_here(executor, program):
-                with in_calling_thread(LEGACY_RUN):
-                    return original(executor, *args, **kwargs)
-            return original(executor, *args, **kwargs)
+            return run_untranslated(program, partial(legacy_run, executor, args, kwargs))
         if not isinstance(program, paddle.pir.Program):
             return original(executor, *args, **kwargs)
         _make_ready_by(_KeyedRun if is_paddles else _FoundRun, executor)
